@@ -1,0 +1,1 @@
+"""Running a sweep elsewhere: descriptions of clusters, and the command line submitted to them."""

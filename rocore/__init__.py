@@ -1,0 +1,91 @@
+"""RoCORE: discover novel relations in unlabeled text, guided by labeled known relations.
+
+The public names, imported on first use so that `import rocore` is cheap.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from rocore.config import Config, dump_config, load_config, make_config, override
+from rocore.errors import (
+    CacheError,
+    CheckpointError,
+    ConfigError,
+    DataError,
+    DivergedError,
+    EncoderError,
+    RocoreError,
+)
+
+if TYPE_CHECKING:
+    from rocore.encoder.source import num_layers
+    from rocore.environment import describe_environment
+    from rocore.evaluation import Evaluator, Prediction
+    from rocore.prediction import Predictor, load_predictor
+    from rocore.progress import progress_bars
+    from rocore.run_directory import RunDirectory, write_atomically, write_json
+    from rocore.training.run import RunResult, set_threads, train_run
+    from rocore.training.task import Prepared, TrainingTask, build_trunk_cache, prepare
+    from rocore.training.trainer import EpochReport, Trainer
+
+_HOMES = {
+    "num_layers": "rocore.encoder.source",
+    "describe_environment": "rocore.environment",
+    "Evaluator": "rocore.evaluation",
+    "Prediction": "rocore.evaluation",
+    "Predictor": "rocore.prediction",
+    "load_predictor": "rocore.prediction",
+    "progress_bars": "rocore.progress",
+    "RunDirectory": "rocore.run_directory",
+    "write_atomically": "rocore.run_directory",
+    "write_json": "rocore.run_directory",
+    "RunResult": "rocore.training.run",
+    "set_threads": "rocore.training.run",
+    "train_run": "rocore.training.run",
+    "Prepared": "rocore.training.task",
+    "TrainingTask": "rocore.training.task",
+    "build_trunk_cache": "rocore.training.task",
+    "prepare": "rocore.training.task",
+    "EpochReport": "rocore.training.trainer",
+    "Trainer": "rocore.training.trainer",
+}
+
+__all__ = [
+    "CacheError",
+    "CheckpointError",
+    "Config",
+    "ConfigError",
+    "DataError",
+    "DivergedError",
+    "EncoderError",
+    "EpochReport",
+    "Evaluator",
+    "Prediction",
+    "Predictor",
+    "Prepared",
+    "RocoreError",
+    "RunDirectory",
+    "RunResult",
+    "Trainer",
+    "TrainingTask",
+    "build_trunk_cache",
+    "describe_environment",
+    "dump_config",
+    "load_config",
+    "load_predictor",
+    "make_config",
+    "num_layers",
+    "override",
+    "prepare",
+    "progress_bars",
+    "set_threads",
+    "train_run",
+    "write_atomically",
+    "write_json",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

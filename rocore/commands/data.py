@@ -1,0 +1,81 @@
+"""`rocore data`: look at data, check it, fetch FewRel."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rocore.commands.options import config_argument, set_option
+
+
+@click.group()
+def data() -> None:
+    """Describe, validate and fetch data."""
+
+
+@data.command()
+@config_argument
+@set_option
+@click.option(
+    "--relations",
+    "num_relations",
+    default=10,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="How many relations of each role are listed.",
+)
+def describe(config: Path, overrides: dict[str, Any], num_relations: int) -> None:
+    """Show counts, relations, lengths and duplicates of CONFIG's data."""
+    from rich.console import Console
+
+    from rocore.config import load_config
+    from rocore.data.describe import describe as summarise
+    from rocore.data.describe import render
+    from rocore.data.load import load_data
+
+    loaded = load_data(load_config(config, overrides).data)
+    Console().print(render(summarise(loaded), num_relations=num_relations))
+    if loaded.corpus.synthetic:
+        click.echo("These sentences are synthetic: they were generated, not found.")
+    click.echo(f"Clusters looked for: {loaded.corpus.num_novel_relations}")
+
+
+@data.command()
+@config_argument
+@set_option
+def validate(config: Path, overrides: dict[str, Any]) -> None:
+    """Check CONFIG's data and splits; ends with 0 and "ok", or with 2 and what to repair."""
+    from rocore.config import load_config
+    from rocore.data.load import load_data
+    from rocore.data.splits import make_splits
+    from rocore.data.validation import raise_errors
+    from rocore.data.validation import validate as check
+
+    settings = load_config(config, overrides)
+    loaded = load_data(settings.data)
+    splits = make_splits(
+        loaded.corpus, settings.data, seed=settings.seed, incremental=settings.incremental.enabled
+    )
+    findings = check(loaded, splits)
+    for finding in findings:
+        if finding.severity == "warning":
+            click.echo(f"warning: {finding.message}")
+    raise_errors(findings)
+    click.echo("ok")
+
+
+@data.command()
+@click.argument("dataset", type=click.Choice(["fewrel"]))
+@click.option("--to", "folder", type=click.Path(path_type=Path), help="Folder.  [default: data/DATASET]")
+@click.option(
+    "--base-url", help="A mirror that has the same files.  [default: the data set's GitHub repository]"
+)
+def fetch(dataset: str, folder: Path | None, base_url: str | None) -> None:
+    """Download DATASET; resumes, and checks every file's SHA-256."""
+    from rocore.data.fetch import BASE_URL, fetch_fewrel, make_progress
+
+    with make_progress(disable=not sys.stderr.isatty()) as progress:
+        paths = fetch_fewrel(folder or Path("data") / dataset, base_url or BASE_URL, progress)
+    for path in paths:
+        click.echo(str(path))

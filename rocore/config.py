@@ -1,0 +1,314 @@
+"""The configuration of one RoCORE run: typed, frozen, checked on construction."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from rocore.errors import ConfigError
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Files = str | tuple[str, ...]
+
+
+class Section(BaseModel):
+    """A frozen group of keys; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class BuiltinConfig(Section):
+    """The built-in synthetic corpus (`data.format: builtin`)."""
+
+    num_known_relations: Annotated[int, Field(ge=2, le=20)] = 16
+    """Relations with labels; the rest of the 24 can be novel."""
+    num_novel_relations: Annotated[int, Field(ge=2, le=20)] = 8
+    """Relations to discover."""
+    instances_per_relation: Annotated[int, Field(ge=8, le=2000)] = 120
+    """Sentences generated for each relation."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the generator; apart from the run's seed, so that seeds share the data."""
+
+
+class PseudoNovelConfig(Section):
+    """Hide some known relations and treat their instances as unlabeled (the search's honest objective)."""
+
+    num_relations: Annotated[int, Field(ge=2)]
+    """How many known relations are hidden."""
+    fold: Annotated[int, Field(ge=0)] = 0
+    """Which of the disjoint groups of hidden relations."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the grouping; fixed across trials."""
+
+
+class DataConfig(Section):
+    """Where sentences come from and how they are split."""
+
+    format: Literal["builtin", "fewrel", "tacred", "jsonl"] = "builtin"
+    """Reader."""
+    root: str = "."
+    """Folder that `known` and `novel` are relative to; itself relative to the working directory."""
+    known: Files = ()
+    """File or files with known relations; a glob must match exactly one file."""
+    novel: Files = ()
+    """File or files with novel relations; for `tacred` the same files may serve both."""
+    num_novel_relations: Annotated[int, Field(ge=2)] | None = None
+    """C_u. Null: counted from the gold relations where the file has them."""
+    novel_test_size: Annotated[float, Field(gt=0)] | None = None
+    """Novel test instances: a fraction below 1 or a count. Null: the paper's (1,600 of FewRel's 11,200 = 1/7; TACRED 0.15)."""
+    known_test_size: NonNegative | None = None
+    """Known test instances: a fraction below 1 or a count. Null: none (the paper uses all), 1/7 in incremental mode."""
+    builtin: BuiltinConfig = BuiltinConfig()
+    """The generator's own keys."""
+    pseudo_novel: PseudoNovelConfig | None = None
+    """Set by the search: hide known relations and never read `novel`."""
+
+    @model_validator(mode="after")
+    def _check_files(self) -> "DataConfig":
+        if self.format != "builtin":
+            if not self.known:
+                raise ValueError("`data.known` must name a file, but is empty; name the file with known relations")
+            if not self.novel and self.pseudo_novel is None:
+                raise ValueError("`data.novel` must name a file, but is empty; name the file with novel instances")
+        return self
+
+
+class EncoderConfig(Section):
+    """The pretrained encoder f."""
+
+    name: str = "minilm"
+    """`minilm`, a folder, or a hub name such as bert-base-uncased."""
+    output_layer: Count = 8
+    """r: the one layer that is fine-tuned; layers below it are frozen, layers above it are never run."""
+    max_pieces: Annotated[int, Field(ge=8, le=512)] = 128
+    """Longest sentence in word pieces, special tokens included; longer ones keep the pieces nearest to the entities."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Of the trunk and of layer r's products; losses are fp32. auto: bf16 where the machine is fast at it."""
+
+
+class ModelConfig(Section):
+    """Sizes of the projector g and the reconstructor d."""
+
+    hidden_size: Count = 512
+    """Width of the hidden layers."""
+    relation_size: Count = 256
+    """Width of h'."""
+    rectifier: Literal["leaky_relu", "relu"] = "leaky_relu"
+    """Deviation: the paper says ReLU, the released program uses LeakyReLU."""
+
+
+class LossConfig(Section):
+    """Weights and switches of equations 4-16."""
+
+    center_weight: NonNegative = 0.005
+    """lambda of equation 6."""
+    pair_margin: Positive = 2.0
+    """sigma of equation 11."""
+    scale: Literal["released", "paper"] = "released"
+    """Scale of equation 6: mean over the 2H dimensions (released) or half the sum (paper)."""
+    weight_decay: NonNegative = 1e-5
+    """Times the sum of squared weights of g and d, as in the released program; 0 is the paper's text."""
+    pretrain_center: bool = True
+    """Whether the center term acts in pre-training too, as in the released program."""
+    use_center: bool = True
+    """Off: the ablation "w/o center loss"."""
+    use_reconstruction: bool = True
+    """Off: the ablation "w/o reconstruction loss"."""
+    use_cross_entropy: bool = True
+    """Off: the ablation "w/o cross entropy"."""
+
+
+class IncrementalConfig(Section):
+    """The incremental scheme of equation 17."""
+
+    enabled: bool = False
+    """Extend the known classifier to C_l + C_u relations."""
+    rampup_peak: NonNegative = 1.0
+    """mu0."""
+    rampup_epochs: Count = 10
+    """T, in joint epochs."""
+
+
+class TrainConfig(Section):
+    """Optimisation and stopping."""
+
+    pretrain_epochs: Annotated[int, Field(ge=0)] = 10
+    """L: epochs of pre-training g and d on fixed features."""
+    max_epochs: Count = 30
+    """Joint epochs after pre-training, at most."""
+    batch_size: Annotated[int, Field(ge=2)] = 100
+    """Labeled instances a step, and unlabeled instances a step."""
+    learning_rate: Positive = 1e-4
+    """Adam's."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Of layer r. Null: the encoder's own. The frozen layers never drop (deviation: the released program does)."""
+    convergence_tolerance: NonNegative = 0.0
+    """Joint training ends when at most this share of pseudo labels changes ..."""
+    convergence_patience: Count = 3
+    """... in this many epochs in a row."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    num_threads: Count | None = None
+    """Threads of torch on the CPU. Null: torch's default, or a trial's CPU share."""
+
+
+class CacheConfig(Section):
+    """The frozen-trunk cache."""
+
+    root: str | None = None
+    """Folder. Null: $ROCORE_CACHE, else ~/.cache/rocore."""
+
+
+class Config(Section):
+    """One RoCORE run."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of splits, initial weights, data order, dropout and k-means."""
+    data: DataConfig = DataConfig()
+    encoder: EncoderConfig = EncoderConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    incremental: IncrementalConfig = IncrementalConfig()
+    train: TrainConfig = TrainConfig()
+    cache: CacheConfig = CacheConfig()
+
+
+def known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """Return every dotted key of a configuration, sections included."""
+    keys: list[str] = []
+    for name, info in model.model_fields.items():
+        keys.append(prefix + name)
+        for candidate in (info.annotation, *getattr(info.annotation, "__args__", ())):
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                keys += known_keys(candidate, f"{prefix}{name}.")
+    return keys
+
+
+def nearest(key: str, candidates: Sequence[str]) -> str:
+    """Return a hint that names the nearest valid name, or the valid names where none is near."""
+    close = difflib.get_close_matches(key, candidates, n=1, cutoff=0.5)
+    if not close:
+        tail = key.rsplit(".", 1)[-1]
+        close = [name for name in candidates if name.rsplit(".", 1)[-1] == tail][:1]
+    return f"did you mean `{close[0]}`?" if close else f"valid names: {', '.join(candidates)}"
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Parse `key.path=value`; the value is read as YAML.
+
+    Raises:
+        ConfigError: If there is no `=` or the value isn't YAML.
+    """
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"`--set` takes key.path=value, but got {text!r}; for example --set loss.center_weight=0.01")
+    try:
+        return key.strip(), _read_number(yaml.safe_load(value))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the value of `--set {text}` must be YAML, but {error}") from error
+
+
+def _read_number(value: Any) -> Any:
+    """YAML 1.1 reads 1e-4 as a string; numbers are meant."""
+    if isinstance(value, str):
+        try:
+            return float(value) if any(c in value for c in "eE") and value[0] in "+-.0123456789" else value
+        except ValueError:
+            return value
+    if isinstance(value, dict):
+        return {k: _read_number(v) for k, v in value.items()}
+    return [_read_number(v) for v in value] if isinstance(value, list) else value
+
+
+def with_overrides(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of a nested mapping with dotted keys set."""
+    result: dict[str, Any] = {k: with_overrides(v, {}) if isinstance(v, Mapping) else v for k, v in tree.items()}
+    for key, value in overrides.items():
+        node = result
+        *parents, leaf = key.split(".")
+        for parent in parents:
+            child = node.get(parent)
+            if not isinstance(child, dict):
+                child = node[parent] = {}
+            node = child
+        node[leaf] = value
+    return result
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+        ConfigError: If the file is absent, isn't YAML or isn't a mapping.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"the configuration file must exist, but {path} doesn't; see configs/ for examples") from error
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path} must be a readable YAML file, but {error}") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} must hold a mapping of keys, but holds a {type(tree).__name__}")
+    read: dict[str, Any] = _read_number(tree)
+    return read
+
+
+def explain(error: ValidationError, model: type[BaseModel], where: str) -> ConfigError:
+    """Turn a validation error into the house form: what must hold, what came, what to do."""
+    keys = known_keys(model)
+    lines: list[str] = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"] if isinstance(part, str) and part in " ".join(keys))
+        dotted = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            lines.append(f"unknown key `{dotted}` in {where}; {nearest(dotted, keys)}")
+        elif item["type"] == "value_error":
+            lines.append(f"{item['msg'].removeprefix('Value error, ')} (in {where})")
+        else:
+            message = item["msg"][0].lower() + item["msg"][1:]
+            lines.append(f"`{key or dotted}`: {message}, but got {item['input']!r} in {where}")
+    return ConfigError("\n".join(dict.fromkeys(lines)))
+
+
+def make_config(tree: Mapping[str, Any], where: str = "the configuration") -> Config:
+    """Check a nested mapping.
+
+    Raises:
+        ConfigError: With one line for each thing wrong; unknown keys come with the nearest valid name.
+    """
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise explain(error, Config, where) from error
+
+
+def load_config(path: Path | str, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Read a configuration file, apply dotted overrides and check the result.
+
+    Raises:
+        ConfigError: If a key or a value is wrong.
+    """
+    path = Path(path)
+    return make_config(with_overrides(read_yaml(path), overrides or {}), str(path))
+
+
+def override(config: Config, overrides: Mapping[str, Any]) -> Config:
+    """Return a checked copy with dotted keys set.
+
+    Raises:
+        ConfigError: If a key or a value is wrong.
+    """
+    return make_config(with_overrides(config.model_dump(mode="json"), overrides))
+
+
+def dump_config(config: BaseModel) -> str:
+    """Write a configuration as YAML that `load_config` takes as it is."""
+    text: str = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return text

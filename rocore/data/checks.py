@@ -1,0 +1,170 @@
+"""Checks that all readers share: every failure names the place, what must hold, what came and what to do."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeGuard
+
+from rocore.config import nearest
+from rocore.data.instance import Sentence, Span
+from rocore.errors import DataError
+
+SHOWN = 60
+
+
+def shown(value: object) -> str:
+    """Return a value for a message, shortened."""
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a data file.
+
+    Raises:
+        DataError: If it is absent, unreadable or empty.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"data file must be readable, but {path}: {error.strerror}; check `data.root` and the name"
+        ) from error
+    if not content.strip():
+        raise DataError(f"data file must hold instances, but {path} is empty; fetch or write it again")
+    return content
+
+
+def parse_json(content: bytes, place: str) -> object:
+    """Parse one JSON document in UTF-8.
+
+    Raises:
+        DataError: If it is neither.
+    """
+    try:
+        return json.loads(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{place}: must be UTF-8, but byte {error.start} is {content[error.start]:#04x}; convert it"
+        ) from error
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno} " if b"\n" in content.strip() else ""
+        raise DataError(
+            f"{place}: must be JSON, but {line}column {error.colno}: {error.msg}; "
+            "write or fetch the file again"
+        ) from error
+    except RecursionError as error:
+        raise DataError(f"{place}: must be JSON of a few levels, but is nested too deeply to read") from error
+
+
+def require(record: object, key: str, place: str) -> object:
+    """Return a record's field.
+
+    Raises:
+        DataError: If the record isn't an object or lacks the field.
+    """
+    if not isinstance(record, Mapping):
+        raise DataError(f"{place}: an instance must be a JSON object, but got {shown(record)}")
+    if key not in record:
+        hint = nearest(key, [str(k) for k in record]) if record else "the object is empty"
+        raise DataError(f"{place}: an instance must have `{key}`, but has none; {hint}")
+    return record[key]
+
+
+def check_text(text: object, what: str, place: str) -> str:
+    """Return a text.
+
+    Raises:
+        DataError: If it isn't a string, or holds half of a surrogate pair.
+    """
+    if not isinstance(text, str):
+        raise DataError(f"{place}: {what} must be a string, but got {shown(text)}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{place}: {what} must be valid Unicode, but holds the lone surrogate "
+            f"U+{ord(text[error.start]):04X} at character {error.start}; write the whole character"
+        ) from error
+    return text
+
+
+def check_words(words: object, place: str) -> list[str]:
+    """Return a list of words; words may be empty or hold spaces, but not all of them.
+
+    Raises:
+        DataError: If it isn't a list of strings with some text.
+    """
+    if not isinstance(words, list):
+        raise DataError(f"{place}: the tokens must be a list of strings, but got {shown(words)}")
+    for i, word in enumerate(words):
+        check_text(word, f"token {i}", place)
+    if not any(word.strip() for word in words):
+        raise DataError(f"{place}: a sentence must hold words, but got {shown(words)}; drop the instance")
+    return words
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Return whether a JSON value is a whole number; true and false aren't."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def check_span(start: object, end: object, *, length: int, unit: str, what: str, place: str) -> Span:
+    """Return a half-open span.
+
+    Raises:
+        DataError: If the bounds aren't whole numbers with 0 <= start < end <= length.
+    """
+    if not is_whole(start) or not is_whole(end):
+        raise DataError(f"{place}: the {what} span must be two whole numbers, but got {shown([start, end])}")
+    if start == end:
+        raise DataError(
+            f"{place}: the {what} span must not be empty, but is [{start}, {end}); the end is exclusive, "
+            f"so a span of one {unit} is [{start}, {start + 1})"
+        )
+    if not 0 <= start < end <= length:
+        raise DataError(
+            f"{place}: the {what} span must lie within the sentence of {length} {unit}s, "
+            f"but is [{start}, {end}); count {unit}s from 0, with an exclusive end"
+        )
+    return start, end
+
+
+def check_pair(pair: object, *, length: int, unit: str, what: str, place: str) -> Span:
+    """Return a half-open span written as `[start, end]`.
+
+    Raises:
+        DataError: If it isn't one.
+    """
+    if not isinstance(pair, list) or len(pair) != 2:
+        raise DataError(f"{place}: `{what}` must be [start, end], but got {shown(pair)}")
+    return check_span(pair[0], pair[1], length=length, unit=unit, what=what, place=place)
+
+
+def join_words(words: list[str], head: Span, tail: Span) -> Sentence:
+    """Join words by single spaces and turn half-open word spans into character spans."""
+    starts, position = [], 0
+    for word in words:
+        starts.append(position)
+        position += len(word) + 1
+
+    def characters(span: Span) -> Span:
+        last = span[1] - 1
+        return starts[span[0]], starts[last] + len(words[last])
+
+    return Sentence(" ".join(words), characters(head), characters(tail))
+
+
+def check_entity(sentence: Sentence, place: str) -> Sentence:
+    """Return the sentence.
+
+    Raises:
+        DataError: If an entity is nothing but white space.
+    """
+    for what, (start, end) in (("head", sentence.head), ("tail", sentence.tail)):
+        if not sentence.text[start:end].strip():
+            raise DataError(
+                f"{place}: the {what} entity must hold some text, but is {sentence.text[start:end]!r}; "
+                "correct the span or drop the instance"
+            )
+    return sentence

@@ -1,0 +1,113 @@
+"""What the readers give and what training is allowed to see.
+
+Sentences carry no relation. Labels of known relations stand in `Corpus`; gold relations of novel instances stand in
+`NovelGold`, an object of its own that only an evaluator is handed.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Span = tuple[int, int]
+"""Half-open character span [start, end)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence and its entity pair.
+
+    Word-tokenized input is joined by single spaces, so that every format becomes text with character spans.
+    """
+
+    text: str
+    head: Span
+    tail: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A sentence as a reader found it: with its relation, or None where the file gives none."""
+
+    sentence: Sentence
+    relation: str | None
+    place: str
+    """Where it stands, for error messages: `file.jsonl line 12`, `val_wiki.json P177[3]`."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An ordered pool of sentences (one role's files, in order); the unit that the trunk cache stores."""
+
+    sentences: tuple[Sentence, ...]
+    name: str
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over texts and spans, in order."""
+        digest = hashlib.sha256()
+        for sentence in self.sentences:
+            digest.update(
+                f"{sentence.text}\x00{sentence.head}{sentence.tail}\x01".encode("utf-8", "surrogatepass")
+            )
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Everything that training may see.
+
+    Attributes:
+        known: Pool of sentences with known relations.
+        known_rows: Rows of `known` that are used, shape (N,).
+        known_labels: Relation ids of `known_rows`, shape (N,), in [0, num_known_relations).
+        known_relations: Names, by relation id.
+        novel: Pool of sentences with novel relations.
+        novel_rows: Rows of `novel` that are used, shape (M,).
+        num_novel_relations: C_u, number of clusters looked for.
+        synthetic: Whether the sentences were generated.
+    """
+
+    known: Source
+    known_rows: NDArray[np.int64]
+    known_labels: NDArray[np.int64]
+    known_relations: tuple[str, ...]
+    novel: Source
+    novel_rows: NDArray[np.int64]
+    num_novel_relations: int
+    synthetic: bool = False
+    files: dict[str, str] = field(default_factory=dict)
+    """SHA-256 by file name."""
+
+    @property
+    def num_known_relations(self) -> int:
+        """C_l."""
+        return len(self.known_relations)
+
+
+@dataclass(frozen=True)
+class NovelGold:
+    """Gold relations of the novel pool, by row of `Corpus.novel`; None where the file gives none."""
+
+    relations: Sequence[str | None]
+
+
+@dataclass(frozen=True)
+class LoadedData:
+    """A corpus and, apart from it, the gold relations that only an evaluator may see (None where there are none)."""
+
+    corpus: Corpus
+    gold: NovelGold | None
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Rows of `Corpus.known` and `Corpus.novel` (not positions in `known_rows`), each sorted ascending."""
+
+    known_train: NDArray[np.int64]
+    known_test: NDArray[np.int64]
+    novel_train: NDArray[np.int64]
+    novel_test: NDArray[np.int64]

@@ -1,0 +1,108 @@
+"""Train and test rows. Nothing here is ever handed gold relations of novel instances."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rocore.config import DataConfig
+from rocore.data.instance import Corpus, Splits
+from rocore.errors import ConfigError, DataError
+
+Rows = NDArray[np.int64]
+
+NOVEL_TEST_SIZE = {"fewrel": 1 / 7, "builtin": 1 / 7, "jsonl": 1 / 7, "tacred": 0.15}
+"""The paper's: 1,600 of FewRel's 11,200 novel instances, 15% of TACRED's."""
+KNOWN_TEST_SIZE_INCREMENTAL = 1 / 7
+FIELDS = ("known_train", "known_test", "novel_train", "novel_test")
+
+
+def make_splits(corpus: Corpus, config: DataConfig, *, seed: int, incremental: bool) -> Splits:
+    """Split both roles; the novel side at random and never by relation, the known side by relation.
+
+    Each side has a random stream of its own: the novel split is the same with and without incremental mode.
+
+    Returns:
+        Rows of the pools, each sorted ascending.
+
+    Raises:
+        ConfigError: If a test size isn't a fraction or a whole number.
+        DataError: If a test size leaves no training instance.
+    """
+    novel_rng, known_rng = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1])
+    novel_size = NOVEL_TEST_SIZE[config.format] if config.novel_test_size is None else config.novel_test_size
+    num_test = max(1, _count("novel_test_size", novel_size, len(corpus.novel_rows)))
+    if num_test >= len(corpus.novel_rows):
+        raise DataError(
+            f"`data.novel_test_size` must leave novel instances to train on, but takes {num_test} of "
+            f"{len(corpus.novel_rows)}; set it lower"
+        )
+    shuffled = novel_rng.permutation(corpus.novel_rows)
+    known_size = config.known_test_size
+    if known_size is None:
+        known_size = KNOWN_TEST_SIZE_INCREMENTAL if incremental else 0
+    is_test = _stratify(
+        corpus.known_labels, _count("known_test_size", known_size, len(corpus.known_rows)), known_rng
+    )
+    return Splits(
+        known_train=np.sort(corpus.known_rows[~is_test]),
+        known_test=np.sort(corpus.known_rows[is_test]),
+        novel_train=np.sort(shuffled[num_test:]),
+        novel_test=np.sort(shuffled[:num_test]),
+    )
+
+
+def _count(key: str, size: float, available: int) -> int:
+    if size < 1:
+        return round(size * available)
+    if size != int(size):
+        raise ConfigError(f"`data.{key}` must be a fraction below 1 or a whole number, but got {size}")
+    return int(size)
+
+
+def _stratify(labels: Rows, num_test: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Return (N,) which instances are tested: shares by relation, at least one of each left to train on."""
+    counts = np.bincount(labels)
+    room = np.maximum(counts - 1, 0)
+    if num_test > room.sum():
+        raise DataError(
+            f"`data.known_test_size` must leave one instance of each known relation to train on, but "
+            f"takes {num_test} of {len(labels)} instances of {len(counts)} relations; "
+            f"set it to at most {room.sum()}"
+        )
+    ideal = counts * num_test / max(1, len(labels))
+    taken = np.minimum(np.floor(ideal).astype(np.int64), room)
+    while (short := num_test - taken.sum()) > 0:
+        order = np.argsort(np.where(taken < room, taken - ideal, np.inf), kind="stable")
+        taken[order[: min(short, int((taken < room).sum()))]] += 1
+    is_test = np.zeros(len(labels), dtype=bool)
+    for label, count in enumerate(taken):
+        is_test[rng.permutation(np.flatnonzero(labels == label))[:count]] = True
+    return is_test
+
+
+def save_splits(splits: Splits, path: Path) -> None:
+    """Write the rows as JSON, under a temporary name first."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(
+        json.dumps({name: getattr(splits, name).tolist() for name in FIELDS}) + "\n", encoding="utf-8"
+    )
+    part.replace(path)
+
+
+def load_splits(path: Path) -> Splits:
+    """Read what `save_splits` wrote.
+
+    Raises:
+        DataError: If the file is absent or holds anything else.
+    """
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        rows = {name: np.array(tree[name], dtype=np.int64).reshape(-1) for name in FIELDS}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"splits must be readable from {path}, but {type(error).__name__}: {error}; "
+            "train again, or restore the file"
+        ) from error
+    return Splits(**rows)

@@ -1,0 +1,136 @@
+"""Checks of a loaded corpus and its splits, before anything is computed."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from rocore.data.instance import Corpus, LoadedData, Sentence, Source, Splits
+from rocore.errors import DataError
+
+SHOWN = 5
+
+Rows = Sequence[int] | np.ndarray[tuple[int], np.dtype[np.int64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something about the data that the user should know: an error stops, a warning doesn't."""
+
+    severity: Literal["error", "warning"]
+    message: str
+
+
+def validate(loaded: LoadedData, splits: Splits) -> list[Finding]:
+    """Check a corpus and its splits; errors come first.
+
+    Gold relations, where there are any, serve for one check alone: that no novel relation is a known one.
+    """
+    corpus = loaded.corpus
+    return [
+        *_overlapping_names(loaded),
+        *_small_relations(corpus),
+        *_too_many_clusters(corpus, splits),
+        *_duplicates(corpus, splits),
+        *_same_entity(corpus),
+    ]
+
+
+def raise_errors(findings: Sequence[Finding]) -> None:
+    """Raise one error for all findings that are errors.
+
+    Raises:
+        DataError: If there are any.
+    """
+    errors = [finding.message for finding in findings if finding.severity == "error"]
+    if errors:
+        raise DataError("\n".join(errors))
+
+
+def duplicate_key(sentence: Sentence) -> tuple[str, tuple[int, int], tuple[int, int]]:
+    """Return what makes two instances the same: text and spans."""
+    return sentence.text, sentence.head, sentence.tail
+
+
+def shared_rows(first: Source, first_rows: Rows, second: Source, second_rows: Rows) -> list[tuple[int, int]]:
+    """Return pairs of rows that hold the same instance, in the order of the second."""
+    seen = {duplicate_key(first.sentences[row]): int(row) for row in first_rows[::-1]}
+    pairs = ((seen.get(duplicate_key(second.sentences[row])), int(row)) for row in second_rows)
+    return [(one, other) for one, other in pairs if one is not None]
+
+
+def _listed(items: Sequence[str]) -> str:
+    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    return ", ".join(items[:SHOWN]) + more
+
+
+def _overlapping_names(loaded: LoadedData) -> Iterator[Finding]:
+    if loaded.gold is None:
+        return
+    _, names = loaded.gold.of(loaded.corpus.novel_rows)
+    overlap = sorted(set(names) & set(loaded.corpus.known_relations))
+    if overlap:
+        yield Finding(
+            "error",
+            f"no relation may be both known and novel, but {len(overlap)} are: {_listed(overlap)}; "
+            "remove their instances from `data.known` or from `data.novel`",
+        )
+
+
+def _small_relations(corpus: Corpus) -> Iterator[Finding]:
+    counts = np.bincount(corpus.known_labels, minlength=corpus.num_known_relations)
+    small = [f"{corpus.known_relations[i]} ({counts[i]})" for i in np.flatnonzero(counts < 2)]
+    if small:
+        yield Finding(
+            "error",
+            f"a known relation must have at least 2 instances, but {len(small)} have fewer: "
+            f"{_listed(small)}; add instances or remove the relation",
+        )
+
+
+def _too_many_clusters(corpus: Corpus, splits: Splits) -> Iterator[Finding]:
+    wanted, available, train = corpus.num_novel_relations, len(corpus.novel_rows), len(splits.novel_train)
+    remedy = "lower data.num_novel_relations or add sentences"
+    if available < wanted:
+        yield Finding(
+            "error",
+            f"there must be at least as many novel instances as novel relations, but there are "
+            f"{available} instances for {wanted} clusters; {remedy}",
+        )
+    elif train < wanted:
+        yield Finding(
+            "error",
+            f"there must be at least as many novel training instances as novel relations, but there are "
+            f"{train} ({available} with test) for {wanted} clusters; {remedy}, or lower data.novel_test_size",
+        )
+
+
+def _duplicates(corpus: Corpus, splits: Splits) -> Iterator[Finding]:
+    known, novel = corpus.known, corpus.novel
+    comparisons = (
+        ("known train and known test", known, splits.known_train, known, splits.known_test),
+        ("novel train and novel test", novel, splits.novel_train, novel, splits.novel_test),
+        ("known and novel", known, corpus.known_rows, novel, corpus.novel_rows),
+    )
+    for what, first, first_rows, second, second_rows in comparisons:
+        pairs = shared_rows(first, first_rows, second, second_rows)
+        if pairs:
+            places = [f"{first.name} [{one}] = {second.name} [{other}]" for one, other in pairs]
+            yield Finding(
+                "warning",
+                f"an instance should stand once, but {len(pairs)} stand in both {what} (same text and "
+                f"spans): {_listed(places)}",
+            )
+
+
+def _same_entity(corpus: Corpus) -> Iterator[Finding]:
+    for source, rows in ((corpus.known, corpus.known_rows), (corpus.novel, corpus.novel_rows)):
+        same = [int(row) for row in rows if source.sentences[row].head == source.sentences[row].tail]
+        if same:
+            places = [f"{source.name} [{row}]" for row in same]
+            yield Finding(
+                "warning",
+                f"head and tail should be two entities, but have the same span in {len(same)} instances: "
+                f"{_listed(places)}",
+            )

@@ -1,0 +1,33 @@
+"""Errors that a user can act on: what must hold, what came instead, what to do."""
+
+
+class RocoreError(Exception):
+    """Base of every error that this project raises on purpose; the command line prints it without a traceback."""
+
+    exit_code = 2
+
+
+class ConfigError(RocoreError, ValueError):
+    """A configuration key, value or combination that can't be used."""
+
+
+class DataError(RocoreError, ValueError):
+    """A data file, instance or split that can't be used; names the file and the line or instance."""
+
+
+class EncoderError(RocoreError, ValueError):
+    """An encoder that can't be found or whose architecture isn't supported."""
+
+
+class CacheError(RocoreError, RuntimeError):
+    """A trunk cache entry that can't be built."""
+
+
+class CheckpointError(RocoreError, RuntimeError):
+    """A checkpoint or run directory that is absent, torn or belongs to another configuration."""
+
+
+class DivergedError(RocoreError, RuntimeError):
+    """Training met a loss that isn't a finite number."""
+
+    exit_code = 3

@@ -1,0 +1,90 @@
+"""The only place where gold relations of novel instances are seen."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from rocore.data.instance import NovelGold
+from rocore.encoder.tokens import Rows
+from rocore.metrics import clustering_metrics, hungarian_accuracy
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Classes and their probabilities, both (N,)."""
+
+    classes: Rows
+    probabilities: np.ndarray[tuple[int], np.dtype[np.float32]]
+
+
+class Predictor(Protocol):
+    """What an evaluator asks of a trainer."""
+
+    num_known_relations: int
+    incremental: bool
+
+    def predict_novel(self, split: str) -> Prediction:
+        """Classes of the novel classifier on novel instances of a split: train or test."""
+        ...
+
+    def predict_unified(self, role: str) -> Prediction:
+        """Classes of the unified classifier on the known or the novel test split."""
+        ...
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Compares predictions with gold, for the final report.
+
+    Attributes:
+        gold: By row of the novel pool.
+        novel_rows: Rows of the novel pool by split: train, test.
+        known_test_labels: Relation ids of the known test split, in its order.
+    """
+
+    gold: NovelGold
+    novel_rows: dict[str, Rows]
+    known_test_labels: Rows
+
+    def score_novel(self, predictor: Predictor, split: str = "test") -> dict[str, float]:
+        """Return the seven metrics on novel instances with gold; `split` is train, test or all."""
+        gold: list[str] = []
+        clusters: list[int] = []
+        for part in ("train", "test") if split == "all" else (split,):
+            positions, relations = self._gold_of(part)
+            clusters += predictor.predict_novel(part).classes[positions].tolist()
+            gold += relations
+        return clustering_metrics(gold, clusters)
+
+    def evaluate(self, predictor: Predictor) -> dict[str, float]:
+        """Return the metrics of the final report by dotted name.
+
+        `novel_test.*`; in incremental mode also `all_test.*` (known and novel test together, unified classifier),
+        `known_accuracy` and `novel_accuracy_hungarian`. Empty where no novel test instance carries gold.
+        """
+        positions, relations = self._gold_of("test")
+        if not relations:
+            return {}
+        metrics = {f"novel_test.{name}": value for name, value in self.score_novel(predictor).items()}
+        if predictor.incremental:
+            metrics |= self._evaluate_unified(predictor, positions, relations)
+        return metrics
+
+    def _evaluate_unified(self, predictor: Predictor, positions: Rows, relations: list[str]) -> dict[str, float]:
+        known = predictor.predict_unified("known").classes
+        novel = predictor.predict_unified("novel").classes[positions]
+        gold = [*(f"known {label}" for label in self.known_test_labels), *(f"novel {name}" for name in relations)]
+        together = clustering_metrics(gold, np.concatenate([known, novel]))
+        return {
+            **{f"all_test.{name}": value for name, value in together.items()},
+            "known_accuracy": float(np.mean(known == self.known_test_labels)),
+            "novel_accuracy_hungarian": hungarian_accuracy(relations, novel - predictor.num_known_relations),
+        }
+
+    def _gold_of(self, split: str) -> tuple[Rows, list[str]]:
+        """Return positions within the split that carry gold, and their relations."""
+        found = [
+            (i, relation) for i, row in enumerate(self.novel_rows[split].tolist()) if (relation := self.gold.relations[row])
+        ]
+        return np.array([i for i, _ in found], dtype=np.int64), [relation for _, relation in found]

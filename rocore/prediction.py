@@ -1,0 +1,115 @@
+"""A trained run applied to new sentences."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rocore.config import Config
+from rocore.data.instance import Sentence, Source
+from rocore.data.tokenization import TokenizedSource, tokenize
+from rocore.encoder.output_layer import OutputLayer
+from rocore.encoder.source import Encoder, load_encoder
+from rocore.encoder.tokens import TokenBank, TokenStore
+from rocore.encoder.trunk import DTYPES, hidden_states, resolve_precision
+from rocore.errors import CheckpointError
+from rocore.model import RoCORE
+from rocore.run_directory import RunDirectory
+from rocore.training.state import MODEL, load_state
+from rocore.training.task import resolve_device
+
+CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class SentencePrediction:
+    """What a sentence's entity pair was given to: a cluster of novel relations, or a known relation by name.
+
+    In standard mode every sentence is taken to be novel (14); in incremental mode the unified classifier chooses.
+    """
+
+    cluster: int | None
+    relation: str | None
+    probability: float
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A trained model with its encoder; predicts in chunks of 1,024 sentences."""
+
+    config: Config
+    encoder: Encoder
+    model: RoCORE
+    known_relations: tuple[str, ...]
+    precision: str
+    device: torch.device
+
+    def predict(self, sentences: Sequence[Sentence], name: str = "input") -> Iterator[SentencePrediction]:
+        """Yield a prediction for each sentence, in order.
+
+        Raises:
+            DataError: If an entity has no word piece.
+        """
+        for start in range(0, len(sentences), CHUNK):
+            source = Source(tuple(sentences[start : start + CHUNK]), name)
+            yield from self._predict_chunk(tokenize(source, self.encoder.tokenizer, self.config.encoder.max_pieces))
+
+    @torch.inference_mode()
+    def _predict_chunk(self, source: TokenizedSource) -> Iterator[SentencePrediction]:
+        r = self.config.encoder.output_layer
+        hidden = hidden_states(self.encoder, source, r, precision=self.precision, device=self.device)
+        spans = np.stack([source.head_start, source.head_end, source.tail_start, source.tail_end], axis=1)
+        bank = TokenBank([TokenStore(hidden, source.offsets, spans.astype(np.int64))], self.device)
+        enabled = DTYPES[self.precision] == torch.bfloat16
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled):
+            h = self.model.output_layer(bank.batch(np.arange(len(spans)))).float()
+        classifier = self.model.unified_classifier if self.model.incremental else self.model.novel_classifier
+        probabilities, classes = classifier(h).softmax(1).max(1)
+        return iter([self._name(c, p) for c, p in zip(classes.tolist(), probabilities.tolist(), strict=True)])
+
+    def _name(self, chosen: int, probability: float) -> SentencePrediction:
+        if not self.model.incremental:
+            return SentencePrediction(chosen, None, probability)
+        if chosen < len(self.known_relations):
+            return SentencePrediction(None, self.known_relations[chosen], probability)
+        return SentencePrediction(chosen - len(self.known_relations), None, probability)
+
+
+def load_predictor(folder: Path, device: str = "auto") -> Predictor:
+    """Load the newest whole checkpoint of a run directory.
+
+    Raises:
+        CheckpointError: If the folder is no run directory or holds no whole checkpoint.
+        EncoderError: If the encoder can't be found any more.
+    """
+    directory = RunDirectory(folder)
+    config, run = directory.load_config(), directory.read_run()
+    weights = _newest_weights(directory)
+    encoder = load_encoder(config.encoder.name)
+    if encoder.fingerprint != run["fingerprints"]["encoder"]:
+        raise CheckpointError(
+            f"the encoder must be the one that {folder} was trained with, but `{config.encoder.name}` has other weights now"
+        )
+    where = resolve_device(device)
+    model = RoCORE(
+        OutputLayer(encoder, config.encoder.output_layer, config.train.dropout),
+        config.model,
+        num_known_relations=len(run["known_relations"]),
+        num_novel_relations=run["num_novel_relations"],
+        incremental=config.incremental.enabled,
+    )
+    model.load_state_dict(weights)
+    precision = resolve_precision(run["precision"], where)
+    return Predictor(config, encoder, model.to(where).eval(), tuple(run["known_relations"]), precision, where)
+
+
+def _newest_weights(directory: RunDirectory) -> dict[str, Any]:
+    for folder in reversed(directory.checkpoint_folders()):
+        try:
+            return load_state(folder)[0][MODEL]
+        except CheckpointError:
+            continue
+    raise CheckpointError(f"{directory.folder} must hold a whole checkpoint, but holds none; train it with `rocore train`")

@@ -1,0 +1,185 @@
+"""A run directory: everything that a run leaves behind, and everything that it needs to go on.
+
+config.yaml         resolved configuration; `rocore train` takes it as it is
+splits.json         rows of the files in each split
+run.json            known relation names, C_u, fingerprints, versions, whether the data is synthetic
+epochs.jsonl        one line an epoch
+checkpoints/        the newest two, each whole or absent
+tensorboard/        event files
+metrics.json        final metrics and timing; written last
+predictions.jsonl   a line for each novel test instance, in split order
+"""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rocore.config import Config, dump_config, load_config
+from rocore.data import save_splits
+from rocore.environment import describe_environment
+from rocore.errors import CheckpointError, ConfigError
+from rocore.evaluation import Prediction
+from rocore.training.task import Prepared
+from rocore.training.trainer import EpochReport, Trainer
+
+KEPT_CHECKPOINTS = 2
+WHERE_ONLY = {"train": {"device", "num_threads"}, "cache": {"root"}}
+"""Keys that may differ between a run and its resumption: they say where it runs, not what it computes."""
+log = logging.getLogger(__name__)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that it is whole or as before."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically."""
+    write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+class RunDirectory:
+    """Paths and files of one run."""
+
+    def __init__(self, folder: Path) -> None:
+        """Name a folder; nothing is touched yet."""
+        self.folder = folder
+        self.config_file = folder / "config.yaml"
+        self.splits_file = folder / "splits.json"
+        self.run_file = folder / "run.json"
+        self.epochs_file = folder / "epochs.jsonl"
+        self.metrics_file = folder / "metrics.json"
+        self.predictions_file = folder / "predictions.jsonl"
+        self.checkpoints = folder / "checkpoints"
+        self.tensorboard = folder / "tensorboard"
+
+    def open_for(self, config: Config, *, resume: bool) -> None:
+        """Make the folder for a run, or check that an unfinished one belongs to the same run.
+
+        Raises:
+            ConfigError: If the folder is in use and `resume` is off, or holds a run of another configuration.
+        """
+        if self.config_file.exists():
+            if not resume:
+                raise ConfigError(
+                    f"the run directory must be new, but {self.folder} holds a run; "
+                    "add --resume to go on with it, or name another with --out"
+                )
+            self._check_same(config)
+        elif self.folder.exists() and any(self.folder.iterdir()):
+            raise ConfigError(f"the run directory must be new or empty, but {self.folder} isn't; name another with --out")
+        else:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.config_file, dump_config(config))
+
+    def load_config(self) -> Config:
+        """Return the run's resolved configuration.
+
+        Raises:
+            CheckpointError: If this is no run directory.
+        """
+        if not self.config_file.is_file():
+            raise CheckpointError(f"a run directory must hold config.yaml, but {self.folder} doesn't; give the --out of a `rocore train`")
+        return load_config(self.config_file)
+
+    def describe(self, prepared: Prepared) -> None:
+        """Write the splits and what a reader needs to interpret the run."""
+        save_splits(prepared.splits, self.splits_file)
+        write_json(
+            self.run_file,
+            {
+                "known_relations": list(prepared.corpus.known_relations),
+                "num_novel_relations": prepared.corpus.num_novel_relations,
+                "synthetic": prepared.corpus.synthetic,
+                "precision": prepared.task.precision,
+                "files": prepared.corpus.files,
+                "fingerprints": prepared.fingerprints,
+                "environment": describe_environment(),
+            },
+        )
+
+    def read_run(self) -> dict[str, Any]:
+        """Return what `describe` wrote.
+
+        Raises:
+            CheckpointError: If it is absent or torn.
+        """
+        try:
+            run: dict[str, Any] = json.loads(self.run_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{self.run_file} must be readable, but {error}") from error
+        return run
+
+    def save_checkpoint(self, trainer: Trainer) -> None:
+        """Write a checkpoint under a temporary name, rename it, and drop all but the newest two."""
+        final = self.checkpoints / f"epoch-{trainer.epoch:04d}"
+        temporary = self.checkpoints / f".{final.name}.tmp"
+        shutil.rmtree(temporary, ignore_errors=True)
+        trainer.save(temporary)
+        if final.exists():
+            shutil.rmtree(final)
+        temporary.rename(final)
+        for old in self.checkpoint_folders()[:-KEPT_CHECKPOINTS]:
+            shutil.rmtree(old)
+
+    def load_checkpoint(self, trainer: Trainer) -> bool:
+        """Load the newest whole checkpoint; return whether there was one. A broken one is reported and passed over."""
+        for folder in reversed(self.checkpoint_folders()):
+            try:
+                trainer.load(folder)
+            except CheckpointError as error:
+                log.warning("%s; the one before is taken", error)
+                continue
+            return True
+        return False
+
+    def checkpoint_folders(self) -> list[Path]:
+        """Return checkpoints, oldest first."""
+        return sorted(self.checkpoints.glob("epoch-*")) if self.checkpoints.is_dir() else []
+
+    def append_epoch(self, report: EpochReport, metrics: dict[str, float]) -> None:
+        """Add a line to epochs.jsonl."""
+        with self.epochs_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({**asdict(report), "metrics": metrics}) + "\n")
+
+    def keep_epochs(self, num_epochs: int) -> list[dict[str, Any]]:
+        """Drop lines after `num_epochs` (and a torn last line) from epochs.jsonl; return those kept."""
+        if not self.epochs_file.exists():
+            return []
+        kept = []
+        for line in self.epochs_file.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                break
+            if row["epoch"] > num_epochs:
+                break
+            kept.append(row)
+        write_atomically(self.epochs_file, "".join(json.dumps(row) + "\n" for row in kept))
+        return kept
+
+    def write_predictions(self, rows: Iterable[int], prediction: Prediction) -> None:
+        """Write predictions.jsonl."""
+        lines = (
+            json.dumps({"index": int(row), "cluster": int(cluster), "probability": round(float(probability), 6)})
+            for row, cluster, probability in zip(rows, prediction.classes, prediction.probabilities, strict=True)
+        )
+        write_atomically(self.predictions_file, "".join(line + "\n" for line in lines))
+
+    def _check_same(self, config: Config) -> None:
+        before, now = self.load_config(), config
+        if before.model_dump(exclude=WHERE_ONLY) != now.model_dump(exclude=WHERE_ONLY):
+            raise ConfigError(
+                f"a run must be resumed with its own configuration, but {self.config_file} differs from the one given; "
+                f"run `rocore train {self.config_file} --out {self.folder} --resume`, or name another --out"
+            )

@@ -1,0 +1,1 @@
+"""Algorithm 1: what a run trains on, its epochs, its checkpoints."""

@@ -1,0 +1,82 @@
+"""Saving and loading what training needs to go on: safetensors and JSON only, checked by SHA-256."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from rocore.errors import CheckpointError
+
+FORMAT = 1
+MODEL, OPTIMIZER, CLUSTERS, STATE = "model.safetensors", "optimizer.safetensors", "clusters.safetensors", "state.json"
+
+
+def save_state(
+    folder: Path,
+    *,
+    model: dict[str, Tensor],
+    optimizer: dict[str, Tensor],
+    clusters: dict[str, Tensor],
+    state: dict[str, Any],
+) -> None:
+    """Write a checkpoint into a folder; `state.json`, with the checksums, comes last and makes it whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    digests = {}
+    for name, tensors in ((MODEL, model), (OPTIMIZER, optimizer), (CLUSTERS, clusters)):
+        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, folder / name)
+        digests[name] = _digest(folder / name)
+    text = json.dumps({"format": FORMAT, **state, "sha256": digests}, indent=1)
+    temporary = folder / f".{STATE}.tmp"
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(folder / STATE)
+
+
+def load_state(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """Return the tensors by file name and the state of a checkpoint.
+
+    Raises:
+        CheckpointError: If it is absent, torn or corrupt.
+    """
+    try:
+        state: dict[str, Any] = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        for name, digest in state["sha256"].items():
+            if _digest(folder / name) != digest:
+                raise CheckpointError(f"checkpoint {folder} must be whole, but {name} doesn't have its checksum")
+        return {name: load_file(folder / name) for name in state["sha256"]}, state
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise CheckpointError(f"checkpoint {folder} can't be read: {type(error).__name__}: {error}") from error
+
+
+def flatten_adam(optimizer: torch.optim.Optimizer, names: dict[Tensor, str]) -> dict[str, Tensor]:
+    """Return Adam's moments and step counts by `<parameter>/<moment>`."""
+    return {
+        f"{names[parameter]}/{moment}": value
+        for parameter, moments in optimizer.state.items()
+        for moment, value in moments.items()
+    }
+
+
+def restore_adam(optimizer: torch.optim.Optimizer, names: dict[Tensor, str], tensors: dict[str, Tensor]) -> None:
+    """Set Adam's moments and step counts from `flatten_adam`'s form."""
+    for parameter, name in names.items():
+        moments = {
+            key.rpartition("/")[2]: value.to(parameter.device)
+            for key, value in tensors.items()
+            if key.rpartition("/")[0] == name
+        }
+        if moments:
+            optimizer.state[parameter] = moments
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

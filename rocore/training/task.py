@@ -1,0 +1,193 @@
+"""From a configuration to what training may see, and, apart from it, the evaluator."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from rocore.config import Config
+from rocore.data import load_data, make_splits, raise_errors, validate
+from rocore.data.instance import Corpus, NovelGold, Splits
+from rocore.encoder.cache import Progress, TrunkCache, cache_root
+from rocore.encoder.source import Encoder, load_encoder
+from rocore.encoder.tokens import Rows, TokenBank, TokenStore
+from rocore.encoder.trunk import resolve_precision
+from rocore.errors import ConfigError
+from rocore.evaluation import Evaluator
+from rocore.progress import silent
+
+
+@dataclass(frozen=True)
+class TrainingTask:
+    """What training may see: tokens, splits, labels of known relations. No gold of novel instances.
+
+    Attributes:
+        encoder: Source of layer r's initial weights.
+        bank: Frozen-trunk tokens; known rows first, then novel rows.
+        known_train, known_test, novel_train, novel_test: Rows of `bank`.
+        known_train_labels: Relation ids of `known_train`.
+        num_known_relations: C_l.
+        num_novel_relations: C_u.
+        precision: `bf16` or `fp32`.
+        device: Where everything runs.
+    """
+
+    encoder: Encoder
+    bank: TokenBank
+    known_train: Rows
+    known_test: Rows
+    novel_train: Rows
+    novel_test: Rows
+    known_train_labels: Rows
+    num_known_relations: int
+    num_novel_relations: int
+    precision: str
+    device: torch.device
+
+    @property
+    def rows(self) -> Rows:
+        """All rows, in the order known train, novel train, known test, novel test."""
+        return np.concatenate([self.known_train, self.novel_train, self.known_test, self.novel_test])
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A task ready to train, what it was made from, and the evaluator (None where novel instances carry no gold)."""
+
+    task: TrainingTask
+    corpus: Corpus
+    splits: Splits
+    evaluator: Evaluator | None
+    warnings: tuple[str, ...]
+    fingerprints: dict[str, str]
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device of `train.device`; `auto` takes CUDA where there is one.
+
+    Raises:
+        ConfigError: If the device isn't there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"`train.device` must be auto, cpu, cuda or cuda:N, but got {name!r}") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"`train.device` is {name}, but no CUDA device is here; set it to auto or cpu")
+    return device
+
+
+def prepare(config: Config, progress: Progress = silent) -> Prepared:
+    """Load and check the data, split it, and attach (or build) the frozen-trunk cache.
+
+    Args:
+        config: The run.
+        progress: Shows long work.
+
+    Raises:
+        ConfigError: If the configuration can't be satisfied.
+        DataError: If the data can't be used.
+        EncoderError: If the encoder can't be used.
+        CacheError: If the cache can't be written.
+    """
+    loaded = load_data(config.data)
+    corpus = loaded.corpus
+    splits = make_splits(corpus, config.data, seed=config.seed, incremental=config.incremental.enabled)
+    findings = validate(loaded, splits)
+    raise_errors(findings)
+    encoder = load_encoder(config.encoder.name)
+    encoder.check_output_layer(config.encoder.output_layer)
+    device = resolve_device(config.train.device)
+    task = _make_task(config, corpus, splits, encoder, device, progress)
+    return Prepared(
+        task=task,
+        corpus=corpus,
+        splits=splits,
+        evaluator=_make_evaluator(loaded.gold, corpus, splits),
+        warnings=tuple(finding.message for finding in findings),
+        fingerprints={
+            "encoder": encoder.fingerprint,
+            "known": corpus.known.fingerprint,
+            "novel": corpus.novel.fingerprint,
+        },
+    )
+
+
+def build_trunk_cache(config: Config, output_layers: Iterable[int], progress: Progress = silent) -> None:
+    """Fill the cache for several output layers in one trunk pass, so that trials only map it.
+
+    Raises:
+        RocoreError: As `prepare` does.
+    """
+    corpus = load_data(config.data).corpus
+    encoder = load_encoder(config.encoder.name)
+    layers = tuple(sorted(set(output_layers)))
+    for r in layers:
+        encoder.check_output_layer(r)
+    _stores(config, corpus, encoder, layers, resolve_device(config.train.device), progress)
+
+
+def _stores(
+    config: Config,
+    corpus: Corpus,
+    encoder: Encoder,
+    output_layers: tuple[int, ...],
+    device: torch.device,
+    progress: Progress,
+) -> list[dict[int, TokenStore]]:
+    """Attach the pools of a corpus: one where known and novel rows share it, else two."""
+    cache = TrunkCache(cache_root(config.cache.root))
+    pools = [corpus.known] if corpus.novel is corpus.known else [corpus.known, corpus.novel]
+    return [
+        cache.get(
+            pool,
+            encoder,
+            output_layers=output_layers,
+            precision=resolve_precision(config.encoder.precision, device),
+            max_pieces=config.encoder.max_pieces,
+            device=device,
+            progress=progress,
+        )
+        for pool in pools
+    ]
+
+
+def _make_task(
+    config: Config, corpus: Corpus, splits: Splits, encoder: Encoder, device: torch.device, progress: Progress
+) -> TrainingTask:
+    r = config.encoder.output_layer
+    bank = TokenBank([s[r] for s in _stores(config, corpus, encoder, (r,), device, progress)], device)
+    first_novel = 0 if corpus.novel is corpus.known else len(corpus.known.sentences)
+    return TrainingTask(
+        encoder=encoder,
+        bank=bank,
+        known_train=splits.known_train,
+        known_test=splits.known_test,
+        novel_train=splits.novel_train + first_novel,
+        novel_test=splits.novel_test + first_novel,
+        known_train_labels=_labels_of(corpus, splits.known_train),
+        num_known_relations=corpus.num_known_relations,
+        num_novel_relations=corpus.num_novel_relations,
+        precision=resolve_precision(config.encoder.precision, device),
+        device=device,
+    )
+
+
+def _make_evaluator(gold: NovelGold | None, corpus: Corpus, splits: Splits) -> Evaluator | None:
+    if gold is None or not any(relation is not None for relation in gold.relations):
+        return None
+    return Evaluator(
+        gold=gold,
+        novel_rows={"train": splits.novel_train, "test": splits.novel_test},
+        known_test_labels=_labels_of(corpus, splits.known_test),
+    )
+
+
+def _labels_of(corpus: Corpus, rows: Rows) -> Rows:
+    """Return the known relation ids of rows of the known pool."""
+    label_of_row = np.full(len(corpus.known.sentences), -1)
+    label_of_row[corpus.known_rows] = corpus.known_labels
+    return label_of_row[rows]

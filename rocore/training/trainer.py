@@ -1,0 +1,336 @@
+"""Algorithm 1, one epoch a call.
+
+A joint epoch starts from the features h of every instance under the current layer r. They serve the centroids (5), the
+pseudo labels (7) and the evaluation of the epoch before, so layer r runs over the data once for all three.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.metrics import silhouette_score
+from torch import Tensor
+
+from rocore.clustering import kmeans
+from rocore.config import Config
+from rocore.encoder.output_layer import OutputLayer
+from rocore.encoder.trunk import batches_by_length
+from rocore.errors import CheckpointError, DivergedError
+from rocore.evaluation import Prediction
+from rocore.losses import known_centroids
+from rocore.model import RoCORE
+from rocore.training.objective import ClusteringObjective, JointObjective
+from rocore.training.order import PairedBatch, derive_seed, paired_batches
+from rocore.training.state import CLUSTERS, MODEL, OPTIMIZER, flatten_adam, load_state, restore_adam, save_state
+from rocore.training.task import TrainingTask
+
+FEATURE_BATCH_TOKENS = 16384
+SILHOUETTE_SAMPLE = 1000
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one epoch did; nothing here comes from gold.
+
+    Attributes:
+        epoch: From 1, pre-training included.
+        phase: `pretrain` or `joint`.
+        losses: Mean over the steps, by name.
+        pseudo_label_change: Share of unlabeled training instances whose pseudo label differs from the epoch before;
+            None before there are two.
+        silhouette: Of h' under the pseudo labels, on a fixed sample; None in pre-training.
+        seconds: Time by part of the epoch.
+    """
+
+    epoch: int
+    phase: str
+    losses: dict[str, float]
+    pseudo_label_change: float | None
+    silhouette: float | None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class Trainer:
+    """Runs pre-training and the joint loop on a task, resumable after every epoch."""
+
+    def __init__(self, config: Config, task: TrainingTask) -> None:
+        """Draw the initial weights from the configuration's seed."""
+        self.config = config
+        self.task = task
+        self.epoch = 0
+        self.incremental = config.incremental.enabled
+        self.num_known_relations = task.num_known_relations
+        with torch.random.fork_rng():
+            torch.manual_seed(derive_seed(config.seed, "weights"))
+            self.model = RoCORE(
+                OutputLayer(task.encoder, config.encoder.output_layer, config.train.dropout),
+                config.model,
+                num_known_relations=task.num_known_relations,
+                num_novel_relations=task.num_novel_relations,
+                incremental=self.incremental,
+            ).to(task.device)
+        self._names = {parameter: name for name, parameter in self.model.named_parameters()}
+        self._optimizer = make_adam(self.model, config)
+        self._labels = torch.from_numpy(task.known_train_labels).to(task.device)
+        self._rows = task.rows
+        ends = np.cumsum([len(task.known_train), len(task.novel_train), len(task.known_test), len(task.novel_test)])
+        self._parts = {
+            name: slice(int(start), int(end))
+            for name, start, end in zip(
+                ("known_train", "novel_train", "known_test", "novel_test"), [0, *ends[:-1]], ends, strict=True
+            )
+        }
+        self._features: Tensor | None = None
+        self._centroids: Tensor | None = None
+        self._pseudo_labels: Tensor | None = None
+        self._unchanged_epochs = 0
+        self._seconds: dict[str, float] = {}
+
+    @property
+    def total_epochs(self) -> int:
+        """Pre-training and joint epochs, at most."""
+        return self.config.train.pretrain_epochs + self.config.train.max_epochs
+
+    @property
+    def joint_epoch(self) -> int:
+        """Joint epochs done."""
+        return max(0, self.epoch - self.config.train.pretrain_epochs)
+
+    @property
+    def stop_reason(self) -> str | None:
+        """`converged`, `max_epochs`, or None while there is more to do."""
+        if self.joint_epoch and self._unchanged_epochs >= self.config.train.convergence_patience:
+            return "converged"
+        return "max_epochs" if self.epoch >= self.total_epochs else None
+
+    @property
+    def finished(self) -> bool:
+        """Whether training has ended."""
+        return self.stop_reason is not None
+
+    def run_epoch(self) -> EpochReport:
+        """Run the next epoch.
+
+        Raises:
+            DivergedError: If a loss isn't a finite number; the last saved checkpoint is still good.
+        """
+        assert not self.finished
+        self._seconds = {}
+        joint = self.epoch >= self.config.train.pretrain_epochs
+        with torch.random.fork_rng():
+            torch.manual_seed(derive_seed(self.config.seed, "epoch", self.epoch))
+            report = self._joint_epoch() if joint else self._pretrain_epoch()
+        for name, value in report.losses.items():
+            if not math.isfinite(value):
+                raise DivergedError(
+                    f"every loss must be finite, but {name} is {value} in epoch {report.epoch}; "
+                    "lower `train.learning_rate` or `loss.center_weight`"
+                )
+        self.epoch += 1
+        if joint:
+            self._refresh_features()
+        return report
+
+    def predict_novel(self, split: str) -> Prediction:
+        """Classes of the novel classifier (14) on novel instances; `split` is train or test."""
+        return self._predict(f"novel_{split}", self.model.novel_classifier)
+
+    def predict_unified(self, role: str) -> Prediction:
+        """Classes of the unified classifier on the known or the novel test split; incremental mode only."""
+        return self._predict(f"{role}_test", self.model.unified_classifier)
+
+    def relation_repr(self, part: str) -> Tensor:
+        """Return h' of known_train, novel_train, known_test or novel_test, shape (rows, M)."""
+        return self.model.relation_repr(self._part(part))
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint from which `load` goes on with the same numbers."""
+        clusters = {"centroids": self._centroids, "pseudo_labels": self._pseudo_labels}
+        save_state(
+            folder,
+            model=dict(self.model.state_dict()),
+            optimizer=flatten_adam(self._optimizer, self._names),
+            clusters={name: value for name, value in clusters.items() if value is not None},
+            state={
+                "epoch": self.epoch,
+                "unchanged_epochs": self._unchanged_epochs,
+                "num_known_relations": self.num_known_relations,
+                "num_novel_relations": self.task.num_novel_relations,
+            },
+        )
+
+    def load(self, folder: Path) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            CheckpointError: If it is absent, torn, or of another shape.
+        """
+        tensors, state = load_state(folder)
+        try:
+            self.model.load_state_dict(tensors[MODEL])
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"checkpoint {folder} must come from this configuration, but its weights don't fit: "
+                f"{str(error).splitlines()[-1].strip()}"
+            ) from error
+        restore_adam(self._optimizer, self._names, tensors[OPTIMIZER])
+        self._centroids = self._moved(tensors[CLUSTERS].get("centroids"))
+        self._pseudo_labels = self._moved(tensors[CLUSTERS].get("pseudo_labels"))
+        self.epoch = state["epoch"]
+        self._unchanged_epochs = state["unchanged_epochs"]
+        self._features = None
+
+    def close(self) -> None:
+        """Free the features and the device's cached memory."""
+        self._features = None
+        if self.task.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _moved(self, tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else tensor.to(self.task.device)
+
+    def _pretrain_epoch(self) -> EpochReport:
+        """Lines 1-3: the clustering loss on constant features."""
+        self.model.train()
+        labeled, unlabeled = self._part("known_train"), self._part("novel_train")
+        centroids = known_centroids(self.model.relation_repr(labeled), self._labels, self.num_known_relations)
+        objective = ClusteringObjective(self.config.loss, self.model, centroids, pretraining=True)
+        sums = _Sums()
+        with self._timed("steps"):
+            for batch in self._batches():
+                rows = torch.from_numpy(batch.labeled), torch.from_numpy(batch.unlabeled)
+                h = torch.cat([labeled[rows[0]], unlabeled[rows[1]]])
+                loss = objective(h, self._labels[rows[0]], sums)
+                self._step(loss)
+            losses = sums.means()
+        return EpochReport(self.epoch + 1, "pretrain", losses, None, None, self._seconds)
+
+    def _joint_epoch(self) -> EpochReport:
+        """Lines 5-9: pseudo labels, then layer r, the classifiers, g and d in one pass."""
+        relation_repr = self.relation_repr("known_train")
+        centroids = known_centroids(relation_repr, self._labels, self.num_known_relations)
+        change, silhouette = self._assign_pseudo_labels()
+        assert self._pseudo_labels is not None
+        self.model.train()
+        clustering = ClusteringObjective(self.config.loss, self.model, centroids, pretraining=False)
+        joint = JointObjective(self.config, self.model, joint_epoch=self.joint_epoch + 1)
+        sums = _Sums()
+        with self._timed("steps"):
+            for batch in self._batches():
+                h = self._embed(np.concatenate([self.task.known_train[batch.labeled], self.task.novel_train[batch.unlabeled]]))
+                labels = self._labels[torch.from_numpy(batch.labeled)]
+                pseudo_labels = self._pseudo_labels[torch.from_numpy(batch.unlabeled)]
+                loss = joint(h, labels, pseudo_labels, sums) + clustering(h.detach(), labels, sums)
+                self._step(loss)
+            losses = sums.means()
+        return EpochReport(self.epoch + 1, "joint", losses, change, silhouette, self._seconds)
+
+    def _assign_pseudo_labels(self) -> tuple[float | None, float]:
+        """Equation 7, warm-started; return the share that changed and the silhouette."""
+        points = self.relation_repr("novel_train")
+        with self._timed("pseudo_labels"):
+            seed = derive_seed(self.config.seed, "kmeans")
+            clustering = kmeans(points, self.task.num_novel_relations, seed=seed, start=self._centroids)
+            change = None
+            if self._pseudo_labels is not None:
+                change = float((clustering.labels != self._pseudo_labels).float().mean())
+            self._pseudo_labels, self._centroids = clustering.labels, clustering.centroids
+            still = change is not None and change <= self.config.train.convergence_tolerance
+            self._unchanged_epochs = self._unchanged_epochs + 1 if still else 0
+            return change, sample_silhouette(points, clustering.labels, seed)
+
+    def _batches(self) -> Iterator[PairedBatch]:
+        return paired_batches(
+            len(self.task.known_train),
+            len(self.task.novel_train),
+            batch_size=self.config.train.batch_size,
+            seed=self.config.seed,
+            epoch=self.epoch,
+        )
+
+    def _step(self, loss: Tensor) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
+        if loss.requires_grad:  # an ablation can leave pre-training nothing to do
+            loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+
+    def _embed(self, rows: np.ndarray[Any, np.dtype[np.int64]]) -> Tensor:
+        """Return h of rows of the bank, shape (B, 2H)."""
+        with self._autocast():
+            h: Tensor = self.model.output_layer(self.task.bank.batch(rows))
+        return h.float()
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.task.device.type, dtype=torch.bfloat16, enabled=self.task.precision == "bf16")
+
+    def _part(self, name: str) -> Tensor:
+        """Return h of one part of the data under the current layer r, shape (rows, 2H)."""
+        if self._features is None:
+            self._refresh_features()
+        assert self._features is not None
+        return self._features[self._parts[name]]
+
+    def _refresh_features(self) -> None:
+        """One pass of layer r over everything, without dropout."""
+        self.model.eval()
+        features = torch.empty(len(self._rows), 2 * self.task.bank.hidden_size, device=self.task.device)
+        with torch.no_grad(), self._timed("features"):
+            for positions in batches_by_length(self.task.bank.lengths[self._rows], FEATURE_BATCH_TOKENS):
+                features[torch.from_numpy(positions)] = self._embed(self._rows[positions])
+        self._features = features
+
+    def _predict(self, part: str, classifier: torch.nn.Module) -> Prediction:
+        with torch.no_grad():
+            probabilities, classes = classifier(self._part(part)).softmax(1).max(1)
+        return Prediction(classes.cpu().numpy(), probabilities.cpu().numpy())
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._seconds[part] = self._seconds.get(part, 0.0) + time.perf_counter() - start
+
+
+def make_adam(model: RoCORE, config: Config) -> torch.optim.Adam:
+    """Return Adam over all trainable weights.
+
+    The released program adds weight_decay * ||w||^2 of g's and d's weights to the loss; its gradient, 2 weight_decay w,
+    is what Adam's own L2 term adds.
+    """
+    decayed = model.clustering_weights()
+    rest = [parameter for parameter in model.parameters() if all(parameter is not other for other in decayed)]
+    groups = [{"params": rest}, {"params": decayed, "weight_decay": 2 * config.loss.weight_decay}]
+    return torch.optim.Adam(groups, lr=config.train.learning_rate, fused=True)
+
+
+class _Sums:
+    """Sums of detached losses on the device; read back once an epoch."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def __call__(self, name: str, loss: Tensor) -> None:
+        loss = loss.detach()
+        self._sums[name] = self._sums[name] + loss if name in self._sums else loss
+        self._counts[name] = self._counts.get(name, 0) + 1
+
+    def means(self) -> dict[str, float]:
+        return {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+
+
+def sample_silhouette(points: Tensor, labels: Tensor, seed: int) -> float:
+    """Silhouette on a fixed sample of at most 1,000 points; -1 where fewer than two clusters are there."""
+    generator = np.random.default_rng(seed)
+    sample = torch.from_numpy(generator.permutation(len(points))[:SILHOUETTE_SAMPLE])
+    chosen = labels[sample].cpu().numpy()
+    num_clusters = len(np.unique(chosen))
+    if not 2 <= num_clusters < len(chosen):
+        return -1.0
+    return float(silhouette_score(points[sample].cpu().numpy(), chosen))

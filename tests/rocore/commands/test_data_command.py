@@ -1,0 +1,127 @@
+import json
+
+import pytest
+from click.testing import CliRunner
+
+import rocore.data.fetch
+from rocore.commands.main import main
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A configuration of two small JSONL files."""
+
+    def lines(relations, word):
+        records = (
+            {"tokens": ["in", f"{word}{i}", "Curie"], "head": [1, 2], "tail": [2, 3], "relation": r}
+            for i, r in enumerate(relations)
+        )
+        return "".join(json.dumps(record) + "\n" for record in records)
+
+    (tmp_path / "known.jsonl").write_text(lines(["r", "q"] * 4, "a"))
+    (tmp_path / "novel.jsonl").write_text(lines(["s", "t"] * 7, "b"))
+    path = tmp_path / "config.yaml"
+    path.write_text(f"data: {{format: jsonl, root: '{tmp_path}', known: known.jsonl, novel: novel.jsonl}}\n")
+    return path
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["data", *map(str, arguments)])
+
+
+def test_data_describe_shows_counts_and_relations(config):
+    result = run("describe", config)
+    assert result.exit_code == 0
+    for text in ("instances", "known.jsonl", "Novel relations", "Clusters looked for: 2"):
+        assert text in result.output
+    assert "synthetic" not in result.output
+
+
+def test_data_describe_builtin_says_synthetic(tmp_path):
+    (tmp_path / "c.yaml").write_text("data: {builtin: {num_known_relations: 2, num_novel_relations: 2}}\n")
+    result = run("describe", tmp_path / "c.yaml", "--set", "data.builtin.instances_per_relation=8")
+    assert result.exit_code == 0
+    assert "These sentences are synthetic" in result.output
+
+
+def test_data_validate_good_data_says_ok(config):
+    result = run("validate", config)
+    assert (result.exit_code, result.output) == (0, "ok\n")
+
+
+def test_data_validate_overlapping_names_ends_with_2_after_the_warnings(config):
+    result = run(
+        "validate",
+        config,
+        "--set",
+        "data.novel=known.jsonl",
+        "--set",
+        "data.known=[known.jsonl, novel.jsonl]",
+    )
+    assert result.exit_code == 2
+    assert "warning: an instance should stand once, but 8 stand in both known and novel" in result.output
+    assert "error: no relation may be both known and novel, but 2 are: q, r" in result.output
+    assert "ok\n" not in result.output
+
+
+def test_data_validate_duplicates_warn_and_pass(config, tmp_path):
+    lines = (tmp_path / "novel.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "novel.jsonl").write_text("".join(lines[:1] * 8 + lines[1:2] * 8))
+    result = run("validate", config)
+    assert result.exit_code == 0
+    assert "warning: an instance should stand once" in result.output
+    assert result.output.endswith("ok\n")
+
+
+def test_data_validate_broken_line_ends_with_2_and_its_place(config, tmp_path):
+    with (tmp_path / "known.jsonl").open("a") as stream:
+        stream.write("{\n")
+    result = run("validate", config)
+    assert result.exit_code == 2
+    assert "error: known.jsonl line 9: must be JSON" in result.output
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.num_novel_relations", "`--set` takes key.path=value"),
+        ("data.num_novel_relation=3", "did you mean `data.num_novel_relations`?"),
+        ("data.num_novel_relations=20", "14 instances for 20 clusters"),
+    ],
+)
+def test_data_validate_bad_override_ends_with_2(config, override, message):
+    result = run("validate", config, "--set", override)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_data_validate_absent_config_ends_with_2(tmp_path):
+    result = run("validate", tmp_path / "c.yaml")
+    assert result.exit_code == 2
+    assert "the configuration file must exist" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "folder", "base_url"),
+    [
+        ((), "data/fewrel", rocore.data.fetch.BASE_URL),
+        (("--to", "there", "--base-url", "http://mirror/"), "there", "http://mirror/"),
+    ],
+)
+def test_data_fetch_passes_folder_and_address(monkeypatch, arguments, folder, base_url):
+    calls = []
+
+    def fetch(to, url, progress):
+        calls.append((str(to), url, progress.disable))
+        return [to / "val_wiki.json"]
+
+    monkeypatch.setattr(rocore.data.fetch, "fetch_fewrel", fetch)
+    result = run("fetch", "fewrel", *arguments)
+    assert (result.exit_code, result.output) == (0, f"{folder}/val_wiki.json\n")
+    assert calls == [(folder, base_url, True)]
+
+
+def test_data_fetch_unknown_data_set_is_refused():
+    result = run("fetch", "fewrle")
+    assert result.exit_code == 2
+    assert "'fewrle' is not 'fewrel'" in result.output

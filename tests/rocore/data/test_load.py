@@ -1,0 +1,221 @@
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from rocore.config import BuiltinConfig, DataConfig, PseudoNovelConfig
+from rocore.data.load import load_data
+from rocore.data.pseudo_novel import choose_hidden
+from rocore.data.splits import make_splits
+from rocore.errors import DataError
+
+
+@pytest.fixture
+def fewrel(write, fewrel_record, tmp_path):
+    """Two files: known P1 (3), P2 (2), P3 (1); novel P8 (2), P9 (1)."""
+
+    def records(name, count):
+        return [fewrel_record(["in", f"{name}{i}", ",", "Marie", "Curie"]) for i in range(count)]
+
+    write("known.json", {"P2": records("b", 2), "P1": records("a", 3), "P3": records("c", 1)})
+    write("novel.json", {"P9": records("y", 1), "P8": records("x", 2)})
+    return DataConfig(format="fewrel", root=str(tmp_path), known="known.json", novel="novel.json")
+
+
+def jsonl_config(write, tmp_path, known, novel, **keys):
+    def lines(relations):
+        record = {"tokens": ["a", "b"], "head": [0, 1], "tail": [1, 2]}
+        return "".join(json.dumps(record | {"relation": r}) + "\n" for r in relations)
+
+    write("k.jsonl", lines(known))
+    write("n.jsonl", lines(novel))
+    return DataConfig(format="jsonl", root=str(tmp_path), known="k.jsonl", novel="n.jsonl", **keys)
+
+
+def test_load_data_fewrel_gives_labels_in_file_order_and_gold_apart(fewrel):
+    loaded = load_data(fewrel)
+    assert loaded.corpus.known_relations == ("P2", "P1", "P3")
+    assert loaded.corpus.known_labels.tolist() == [0, 0, 1, 1, 1, 2]
+    assert loaded.corpus.num_novel_relations == 2
+    assert loaded.gold.relations == ("P9", "P8", "P8")
+    assert not loaded.corpus.synthetic
+    assert loaded.corpus.novel.sentences[0].text == "in y0 , Marie Curie"
+
+
+def test_load_data_files_are_recorded_with_their_sha256(fewrel, tmp_path):
+    expected = {
+        n: hashlib.sha256((tmp_path / n).read_bytes()).hexdigest() for n in ("known.json", "novel.json")
+    }
+    assert load_data(fewrel).corpus.files == expected
+
+
+def test_load_data_relative_root_is_relative_to_the_working_directory(fewrel, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path.parent)
+    assert len(load_data(fewrel.model_copy(update={"root": tmp_path.name})).corpus.known.sentences) == 6
+
+
+def test_load_data_home_is_expanded(fewrel, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(load_data(fewrel.model_copy(update={"root": "~"})).corpus.known.sentences) == 6
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_load_data_glob_with_one_match_is_taken(fewrel, tmp_path, absolute):
+    name = f"{tmp_path}/kn*.json" if absolute else "kn*.json"
+    assert list(load_data(fewrel.model_copy(update={"known": name})).corpus.files) == [
+        "known.json",
+        "novel.json",
+    ]
+
+
+def test_load_data_name_with_brackets_of_a_file_is_no_glob(fewrel, tmp_path):
+    (tmp_path / "known.json").rename(tmp_path / "k[1].json")
+    assert "k[1].json" in load_data(fewrel.model_copy(update={"known": "k[1].json"})).corpus.files
+
+
+@pytest.mark.parametrize(
+    ("known", "match"),
+    [
+        ("*.json", r"must match exactly one file .* but matches known\.json, novel\.json; name the files"),
+        ("knwon.json", r"'knwon\.json' must be a file in .*did you mean 'known\.json'\?"),
+        ("q*.txt", r"there is none; files there: known\.json, novel\.json"),
+        (".", "there is none"),
+        (("known.json", "known.json"), r"must name each file once, but known\.json comes twice"),
+    ],
+)
+def test_load_data_unclear_file_raises(fewrel, known, match):
+    with pytest.raises(DataError, match=match):
+        load_data(fewrel.model_copy(update={"known": known}))
+
+
+def test_load_data_absent_root_raises(fewrel):
+    with pytest.raises(DataError, match=r"`data.root` must be a folder"):
+        load_data(fewrel.model_copy(update={"root": "nowhere"}))
+
+
+def test_load_data_several_files_are_joined_in_order(fewrel, write, fewrel_record):
+    write("more.json", {"P1": [fewrel_record()], "P4": [fewrel_record()]})
+    corpus = load_data(fewrel.model_copy(update={"known": ("known.json", "more.json")})).corpus
+    assert corpus.known_relations == ("P2", "P1", "P3", "P4")
+    assert corpus.known_labels.tolist() == [0, 0, 1, 1, 1, 2, 1, 3]
+
+
+def test_load_data_tacred_same_file_serves_both_roles(write, tmp_path):
+    record = {"token": ["a", "b"], "subj_start": 0, "subj_end": 0, "obj_start": 1, "obj_end": 1}
+    relations = ["per:title", "no_relation", "per:charges", "org:founded", "per:age"]
+    write("t.json", [record | {"relation": r} for r in relations])
+    loaded = load_data(DataConfig(format="tacred", root=str(tmp_path), known="t.json", novel="t.json"))
+    assert loaded.corpus.known_relations == ("per:title", "per:age")
+    assert loaded.gold.relations == ("per:charges", "org:founded")
+
+
+def test_load_data_tacred_without_novel_relations_raises(write, tmp_path):
+    record = {"token": ["a", "b"], "subj_start": 0, "subj_end": 0, "obj_start": 1, "obj_end": 1}
+    write("t.json", [record | {"relation": r} for r in ("per:title", "per:age")])
+    with pytest.raises(DataError, match=r"`data.novel` must hold instances of novel relations"):
+        load_data(DataConfig(format="tacred", root=str(tmp_path), known="t.json", novel="t.json"))
+
+
+def test_load_data_known_without_relation_raises(write, tmp_path):
+    config = jsonl_config(write, tmp_path, ["r", None], ["s", "t"])
+    with pytest.raises(
+        DataError, match=r"k\.jsonl line 2: an instance in `data.known` must carry a relation"
+    ):
+        load_data(config)
+
+
+def test_load_data_one_known_relation_raises(write, tmp_path):
+    with pytest.raises(DataError, match=r"must hold at least 2 relations, but holds r;"):
+        load_data(jsonl_config(write, tmp_path, ["r", "r"], ["s", "t"]))
+
+
+@pytest.mark.parametrize(("novel", "count"), [([None, None], "2 of 2"), (["s", "t", None], "1 of 3")])
+def test_load_data_uncountable_novel_relations_raises(write, tmp_path, novel, count):
+    with pytest.raises(
+        DataError, match=f"{count} novel instances carry no relation; set data.num_novel_relations"
+    ):
+        load_data(jsonl_config(write, tmp_path, ["r", "q"], novel))
+
+
+def test_load_data_single_novel_relation_raises(write, tmp_path):
+    with pytest.raises(DataError, match=r"`data.novel` must hold at least 2 relations, but holds 1"):
+        load_data(jsonl_config(write, tmp_path, ["r", "q"], ["s", "s"]))
+
+
+@pytest.mark.parametrize("novel", [[None, None], ["s", None], ["s", "t"]])
+def test_load_data_given_number_of_novel_relations_wins(write, tmp_path, novel):
+    loaded = load_data(jsonl_config(write, tmp_path, ["r", "q"], novel, num_novel_relations=7))
+    assert loaded.corpus.num_novel_relations == 7
+    assert (loaded.gold is None) == (novel == [None, None])
+
+
+def test_load_data_builtin_is_synthetic():
+    config = DataConfig(
+        builtin=BuiltinConfig(num_known_relations=3, num_novel_relations=2, instances_per_relation=8)
+    )
+    loaded = load_data(config)
+    assert loaded.corpus.synthetic
+    assert (loaded.corpus.num_known_relations, loaded.corpus.num_novel_relations) == (3, 2)
+    assert loaded.corpus.files == {}
+
+
+def test_load_data_shuffled_novel_gold_changes_neither_corpus_nor_splits(write, tmp_path):
+    corpora, splits = [], []
+    for novel in (["s", "t", "u", "s", "t", "u"] * 3, ["u", "u", "s", "t", "t", "s"] * 3):
+        config = jsonl_config(write, tmp_path, ["r", "q"], novel)
+        corpora.append(load_data(config).corpus)
+        splits.append(make_splits(corpora[-1], config, seed=0, incremental=False))
+    assert corpora[0].novel == corpora[1].novel
+    assert corpora[0].num_novel_relations == corpora[1].num_novel_relations
+    np.testing.assert_array_equal(splits[0].novel_test, splits[1].novel_test)
+
+
+def test_load_data_pseudo_novel_never_opens_novel_files(fewrel, write, fewrel_record, tmp_path):
+    write("known.json", {f"P{i}": [fewrel_record()] * 2 for i in range(5)})
+    (tmp_path / "novel.json").unlink()
+    config = fewrel.model_copy(update={"pseudo_novel": PseudoNovelConfig(num_relations=2)})
+    corpus = load_data(config).corpus
+    assert corpus.known is corpus.novel
+    assert list(corpus.files) == ["known.json"]
+
+
+def test_load_data_pseudo_novel_hides_one_group_and_renumbers_the_rest(fewrel, write, fewrel_record):
+    write("known.json", {f"P{i}": [fewrel_record()] * (i + 1) for i in range(6)})
+    pseudo = PseudoNovelConfig(num_relations=2, fold=1, seed=3)
+    loaded = load_data(fewrel.model_copy(update={"pseudo_novel": pseudo, "num_novel_relations": 9}))
+    corpus = loaded.corpus
+    hidden = choose_hidden(tuple(f"P{i}" for i in range(6)), pseudo)
+    names = [f"P{i}" for i in range(6) for _ in range(i + 1)]
+    assert corpus.num_novel_relations == 2
+    assert set(corpus.known_relations) == {f"P{i}" for i in range(6)} - hidden
+    assert [corpus.known_relations[i] for i in corpus.known_labels] == [
+        names[row] for row in corpus.known_rows
+    ]
+    assert loaded.gold.of(corpus.novel_rows)[1] == [names[row] for row in corpus.novel_rows]
+    assert {names[row] for row in corpus.novel_rows} == hidden
+    assert sorted([*corpus.known_rows, *corpus.novel_rows]) == list(range(21))
+    assert loaded.gold.of(corpus.known_rows)[1] == []
+
+
+def test_choose_hidden_folds_are_disjoint_and_do_not_depend_on_order():
+    names = tuple(f"P{i}" for i in range(10))
+    groups = [choose_hidden(names, PseudoNovelConfig(num_relations=3, fold=f, seed=1)) for f in range(3)]
+    assert len(frozenset.union(*groups)) == 9
+    reverse = [
+        choose_hidden(names[::-1], PseudoNovelConfig(num_relations=3, fold=f, seed=1)) for f in range(3)
+    ]
+    assert groups == reverse
+    assert groups[0] != choose_hidden(names, PseudoNovelConfig(num_relations=3, seed=2))
+
+
+@pytest.mark.parametrize(
+    ("num_relations", "fold", "match"),
+    [
+        (5, 0, "at least 2 relations must stay known, but .* hides 5 of 6; set it to at most 4"),
+        (4, 1, "fold 1 of 4 hidden relations needs 8 known relations, but there are 6; .* to at most 0"),
+    ],
+)
+def test_choose_hidden_too_few_relations_raises(num_relations, fold, match):
+    with pytest.raises(DataError, match=match):
+        choose_hidden(tuple("abcdef"), PseudoNovelConfig(num_relations=num_relations, fold=fold))

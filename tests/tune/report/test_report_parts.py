@@ -1,0 +1,158 @@
+"""The parts of the report that compute: numbers, names, best-so-far, pairs of seeds, importances."""
+
+import re
+
+import matplotlib as mpl
+import pytest
+
+from tune.names import run_name, short_keys, symbols
+from tune.report.contents import Table, cells
+from tune.report.importances_optuna import importances
+from tune.report.markdown import escape
+from tune.report.numbers import duration, interval, mean_std, p_value, score, signed
+from tune.report.pictures_final import comparisons
+from tune.report.pictures_search import best_so_far, joint_curve
+from tune.report.results import Results, values_by_seed
+from tune.report.svg import VARIABLES, drawing, to_svg
+
+DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, DASH),
+        (0.04, "0.0 s"),
+        (59.4, "59.4 s"),
+        (60, "1 min 00 s"),
+        (119.7, "2 min 00 s"),
+        (3599.9, "1 h 00 min"),
+        (7384, "2 h 03 min"),
+    ],
+)
+def test_duration_shows_two_units_at_most(seconds, text):
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("shown", "text"),
+    [
+        (score(0.71249), "0.712"),
+        (score(float("nan")), DASH),
+        (signed(-0.0317), f"{MINUS}0.032"),
+        (mean_std({"mean": 0.5, "std": 0.0123}), "0.500 ± 0.012"),
+        (mean_std({"mean": 0.5, "std": None}), "0.500"),
+        (mean_std(None), DASH),
+        (interval([-0.01, 0.02], plus=True), f"[{MINUS}0.010, +0.020]"),
+        (interval(None), DASH),
+        (p_value(0.0004), "< 0.001"),
+        (p_value(0.0414), "0.041"),
+    ],
+)
+def test_numbers_are_rounded_for_people(shown, text):
+    assert shown == text
+
+
+def test_short_keys_are_the_papers_letters_and_unique():
+    keys = ["loss.center_weight", "model.hidden_size", "other.hidden_size", "incremental.rampup_epochs"]
+    assert list(short_keys(keys).values()) == ["lambda", "model.hidden_size", "other.hidden_size", "T"]
+    assert symbols(keys)["loss.center_weight"] == "λ"
+
+
+def test_run_name_is_short_and_a_folder_name():
+    name = run_name(
+        "0003", {"loss.center_weight": 0.00512345, "encoder.name": "a/b c", "encoder.output_layer": 4}
+    )
+    assert name == "0003-lambda=0.00512-name=a_b_c-layer=4"
+    assert len(run_name("0003", {f"key{number}": "x" * 30 for number in range(9)})) <= 120
+
+
+def test_best_so_far_counts_complete_trials_only():
+    trials = [
+        {"number": 0, "state": "failed", "objective": None},
+        {"number": 1, "state": "complete", "objective": 0.5},
+        {"number": 2, "state": "pruned", "objective": 0.9},
+        {"number": 3, "state": "complete", "objective": 0.6},
+    ]
+    assert best_so_far(trials) == [(1, 0.5), (2, 0.5), (3, 0.6)]
+
+
+def test_joint_curve_leaves_pre_training_out():
+    curve = [
+        {"epoch": 1, "phase": "pretrain", "objective": 0.0},
+        {"epoch": 2, "phase": "joint", "objective": 0.4},
+    ]
+    assert joint_curve({"curve": curve}) == [(2, 0.4)]
+
+
+def test_values_by_seed_skips_failed_seeds(tree):
+    entry = tree["final"][1]
+    assert list(values_by_seed(entry, "novel_test.b3_f1")) == [1, 2, 4, 5]
+    listed = entry | {"seeds": [1, 2, 4, 5]}
+    assert values_by_seed(listed, "novel_test.b3_f1") == values_by_seed(entry, "novel_test.b3_f1")
+
+
+def test_values_by_seed_that_cannot_be_paired_are_left_out():
+    entry = {"seeds": [1, 2], "failed_seeds": [], "metrics": {"m": {"values": [0.5]}}}
+    assert values_by_seed(entry, "m") == {}
+
+
+def test_comparisons_pair_only_seeds_that_both_finished(tree):
+    found = {name: (differences, comparison) for name, differences, comparison in comparisons(Results(tree))}
+    differences, comparison = found["trial-7"]
+    assert list(differences) == [1, 2, 4, 5]
+    assert comparison.num_pairs == 4
+    assert comparison.difference == pytest.approx(sum(differences.values()) / 4)
+
+
+def test_importances_find_the_key_that_decides(tree):
+    space = {
+        "a": {"distribution": "uniform", "low": 0.0, "high": 1.0},
+        "b": {"distribution": "integer", "low": 1, "high": 4},
+    }
+    trials = [
+        {
+            "number": number,
+            "state": "complete",
+            "objective": number / 20,
+            "params": {"a": number / 20, "b": 1 + (7 * number) % 4},
+        }
+        for number in range(20)
+    ]
+    shares = importances(Results({"search": {"space": space, "trials": trials}}))
+    assert shares["a"] > 0.8
+    assert sum(shares.values()) == pytest.approx(1)
+    assert all(type(share) is float for share in shares.values())
+
+
+@pytest.mark.parametrize("objective", [lambda number: 0.5, lambda number: number if number < 7 else None])
+def test_importances_without_enough_different_trials_are_empty(objective):
+    space = {"a": {"distribution": "log_uniform", "low": 0.1, "high": 100}}
+    trials = [
+        {"number": number, "state": "complete", "objective": objective(number), "params": {"a": number + 1.0}}
+        for number in range(10)
+    ]
+    assert importances(Results({"search": {"space": space, "trials": trials}})) == {}
+
+
+def test_svg_takes_its_colors_from_the_page_and_its_ids_from_its_name():
+    before = mpl.rcParams["svg.fonttype"]
+    with drawing() as (figure, axes):
+        for color in VARIABLES:
+            axes.plot([1, 2], [2, 1], "o-", color=color)
+        axes.set_title("<b>$x_1$</b>")
+        svg = to_svg(figure, "probe")
+    assert not re.findall(r"#[0-9a-fA-F]{6}", svg)
+    assert {f"var(--{name})" for name in VARIABLES.values()} <= set(re.findall(r"var\(--\w+\)", svg))
+    assert all(name.startswith("probe-") for name in re.findall(r'\bid="([^"]+)"', svg))
+    assert "&lt;b&gt;$x_1$&lt;/b&gt;" in svg
+    assert mpl.rcParams["svg.fonttype"] == before
+
+
+def test_markdown_escape_keeps_text_text():
+    assert escape("a|b\n<i>_x_</i> `c`") == "a\\|b &lt;i&gt;\\_x\\_&lt;/i&gt; \\`c\\`"
+
+
+def test_table_knows_its_columns_of_numbers():
+    table = Table(("name", "x", "why"), (cells(("a", 1, "b")),), num_text=1, num_text_last=1)
+    assert [table.is_number(column) for column in range(3)] == [False, True, False]

@@ -1,0 +1,137 @@
+import inspect
+
+import pytest
+
+from rocore.config import make_config
+from rocore.errors import CheckpointError, ConfigError, DivergedError
+from tune import objective as module
+from tune.config import ObjectiveConfig
+from tune.objective import InternalRun, describe, final_run, pseudo_novel_configs, search_run
+
+CONFIG = make_config({"train": {"pretrain_epochs": 2, "max_epochs": 2}, "loss": {"pair_margin": 2.0}})
+
+
+def scores(run):
+    epochs = []
+    while not run.finished:
+        epochs.append(run.run_epoch())
+    return epochs
+
+
+def test_pseudo_novel_is_the_mean_over_folds_on_all_hidden_instances(engine):
+    epochs = scores(search_run(CONFIG, ObjectiveConfig(num_folds=2), engine))
+    # quality 0.6 at the end; fold 1 scores 0.1 less; 0.001 says that all hidden instances were asked for.
+    assert [epoch.objective for epoch in epochs] == pytest.approx(
+        [0, 0, 0.45 - 0.05 + 0.001, 0.6 - 0.05 + 0.001]
+    )
+    assert [epoch.phase for epoch in epochs] == ["pretrain", "pretrain", "joint", "joint"]
+    assert [epoch.epoch for epoch in epochs] == [1, 2, 3, 4]
+    assert [epoch.finished for epoch in epochs] == [False, False, False, True]
+
+
+def test_pseudo_novel_prepares_hidden_known_relations_only(engine):
+    search_run(CONFIG, ObjectiveConfig(num_folds=3, num_relations=4, seed=5), engine)
+    hidden = [config.data.pseudo_novel for config in engine.prepared]
+    assert [(fold.num_relations, fold.fold, fold.seed) for fold in hidden] == [
+        (4, 0, 5),
+        (4, 1, 5),
+        (4, 2, 5),
+    ]
+
+
+def test_pseudo_novel_ignores_the_given_number_of_novel_relations():
+    config = make_config({"data": {"num_novel_relations": 16}})
+    assert {fold.data.num_novel_relations for fold in pseudo_novel_configs(config, ObjectiveConfig())} == {
+        None
+    }
+
+
+def test_internal_is_silhouette_times_unchanged_share(engine):
+    run = search_run(CONFIG, ObjectiveConfig(name="internal"), engine)
+    assert [epoch.objective for epoch in scores(run)] == pytest.approx([0, 0, 0.225, 0.3])
+
+
+def test_internal_holds_no_evaluator(engine):
+    run = search_run(CONFIG, ObjectiveConfig(name="internal"), engine)
+    assert isinstance(run, InternalRun)
+    assert set(vars(run)) == {"trainers", "scores"}
+    assert "evaluator" not in inspect.getsource(InternalRun)
+
+
+@pytest.mark.parametrize(
+    ("silhouette", "change", "score"), [(-0.2, 0.1, 0.0), (None, 0.1, 0.0), (0.4, None, 0.0)]
+)
+def test_internal_where_a_figure_is_absent_or_negative_is_the_floor(silhouette, change, score, engine):
+    run = search_run(CONFIG, ObjectiveConfig(name="internal"), engine)
+    report = type("Report", (), {"silhouette": silhouette, "pseudo_label_change": change})
+    assert run.score(0, report) == score
+
+
+def test_oracle_scores_the_real_test_split(engine):
+    epochs = scores(search_run(CONFIG, ObjectiveConfig(name="oracle"), engine))
+    assert epochs[-1].objective == pytest.approx(0.6)
+    assert engine.prepared[0].data.pseudo_novel is None
+
+
+def test_oracle_without_gold_is_refused(engine):
+    engine.gold = False
+    with pytest.raises(ConfigError, match="needs gold"):
+        search_run(CONFIG, ObjectiveConfig(name="oracle"), engine)
+
+
+def test_only_the_oracle_is_stamped():
+    stamps = {name: describe(ObjectiveConfig(name=name))["stamp"] for name in module.DESCRIPTIONS}
+    assert stamps == {"pseudo_novel": None, "internal": None, "oracle": "selected on novel gold labels"}
+
+
+def test_final_run_evaluates_its_last_epoch_and_reports_no_objective(engine):
+    epochs = scores(final_run(CONFIG, engine))
+    assert {epoch.objective for epoch in epochs} == {0.0}
+    assert [epoch.metrics for epoch in epochs[:-1]] == [None] * 3
+    assert epochs[-1].metrics == {"novel_test.b3_f1": pytest.approx(0.6)}
+
+
+def test_final_run_without_gold_gives_label_free_figures(engine):
+    engine.gold = False
+    assert scores(final_run(CONFIG, engine))[-1].metrics == {
+        "silhouette": pytest.approx(0.6),
+        "pseudo_label_change": 0.5,
+    }
+
+
+def test_run_goes_on_from_a_checkpoint_with_the_same_scores(engine, tmp_path):
+    whole = scores(search_run(CONFIG, ObjectiveConfig(), engine))
+    first = search_run(CONFIG, ObjectiveConfig(), engine)
+    for _ in range(3):
+        first.run_epoch()
+    first.save(tmp_path)
+    second = search_run(CONFIG, ObjectiveConfig(), engine)
+    second.load(tmp_path)
+    assert second.scores == first.scores
+    assert scores(second) == whole[3:]
+
+
+def test_run_with_a_torn_checkpoint_says_so(engine, tmp_path):
+    run = search_run(CONFIG, ObjectiveConfig(), engine)
+    with pytest.raises(CheckpointError, match="must hold scores.json"):
+        run.load(tmp_path)
+
+
+def test_run_passes_a_divergence_on(engine):
+    config = make_config({"train": {"pretrain_epochs": 1}, "loss": {"pair_margin": 3.95}})
+    run = search_run(config, ObjectiveConfig(), engine)
+    run.run_epoch()
+    with pytest.raises(DivergedError, match="must be finite"):
+        run.run_epoch()
+
+
+def test_scalars_are_losses_and_label_free_figures(engine):
+    epochs = scores(search_run(CONFIG, ObjectiveConfig(), engine))
+    assert epochs[0].scalars == {"loss/pair": 1.0}
+    assert set(epochs[-1].scalars) == {"loss/pair", "silhouette", "pseudo_label_change"}
+
+
+def test_close_closes_every_trainer(engine):
+    run = search_run(CONFIG, ObjectiveConfig(), engine)
+    run.close()
+    assert [trainer.closed for trainer in run.trainers] == [True, True]

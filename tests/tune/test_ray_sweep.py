@@ -1,0 +1,148 @@
+"""One whole sweep on a Ray of its own, with a small engine: every way in which a trial can end."""
+
+import json
+import os
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+
+import optuna
+import pytest
+import ray
+from ray import cloudpickle
+
+from tune.preparation import Facts
+from tune.sweep import run_sweep
+from tune.trial import Trial
+
+pytestmark = pytest.mark.ray
+
+GOOD, POOR, LOST, BROKEN, DIVERGED = 1.0, 3.0, 1.5, 3.5, 3.95
+"""Margins by what becomes of a trial; the paper's is 2.0."""
+NAMES = {
+    "loss.pair_margin": {"distribution": "categorical", "choices": [2.0, GOOD, POOR, LOST, BROKEN, DIVERGED]}
+}
+FACTS = Facts(
+    data={"format": "builtin", "num_known_relations": 16, "num_novel_relations": 8, "files": {}},
+    encoder={"name": "minilm"},
+    environment={"packages": {}},
+    synthetic=True,
+    warnings=("a note",),
+)
+
+
+def make_trainable(engine_class, trainer_class):
+    class Trainer(trainer_class):
+        def run_epoch(self):
+            marker = Path(self.config.data.root) / "lost-once"
+            margin = self.config.loss.pair_margin
+            if margin == LOST and self.epoch == 3 and not marker.exists():
+                marker.touch()
+                os._exit(1)
+            if margin == BROKEN and self.epoch == 1:
+                raise RuntimeError("the disk is on fire")
+            return super().run_epoch()
+
+    class Engine(engine_class):
+        def Trainer(self, config, task):
+            return Trainer(config, task)
+
+    class FakeTrial(Trial):
+        def engine(self):
+            return Engine()
+
+    return FakeTrial
+
+
+@pytest.fixture
+def trainable(engine):
+    module = sys.modules.get(type(engine).__module__)
+    for each in (module, sys.modules.get(__name__)):
+        if each is not None:
+            cloudpickle.register_pickle_by_value(each)
+    trainer = type(engine.Trainer(None, None))
+    return make_trainable(type(engine), trainer)
+
+
+@pytest.fixture
+def sweep(make_sweep, tmp_path):
+    overrides = {
+        "data.root": str(tmp_path),
+        "resources.max_concurrent_trials": 1,
+        "search.searcher": "random",
+        "seed": 1,
+    }
+    search = {"num_trials": 14, "space": NAMES}
+    return make_sweep(overrides, search=search, paper={"loss.pair_margin": 2.0})
+
+
+def test_sweep_tells_the_truth_about_every_trial(sweep, trainable, tmp_path, capsys):
+    said = []
+    result = run_sweep(
+        sweep, tmp_path / "out", echo=said.append, trainable=trainable, prepare=lambda _: FACTS
+    )
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    trials = results["search"]["trials"]
+    by_margin = {}
+    for trial in trials:
+        by_margin.setdefault(trial["params"]["loss.pair_margin"], []).append(trial)
+    # The seed of the random search meets every margin.
+    assert set(by_margin) == {2.0, GOOD, POOR, LOST, BROKEN, DIVERGED}
+
+    # Each number once, the paper first.
+    assert [trial["number"] for trial in trials] == list(range(14))
+    assert [trial["is_paper"] for trial in trials] == [True] + [False] * 13
+    assert trials[0]["params"] == {"loss.pair_margin": 2.0}
+
+    # A NaN and any other exception fail, with their cause, and aren't tried again.
+    assert {trial["state"] for trial in by_margin[DIVERGED] + by_margin[BROKEN]} == {"failed"}
+    assert {trial["error"] for trial in by_margin[BROKEN]} == {"the disk is on fire"}
+    assert all("must be finite" in trial["error"] for trial in by_margin[DIVERGED])
+    assert {trial["objective"] for trial in by_margin[DIVERGED]} == {None}
+    assert {trial["epochs"] for trial in by_margin[DIVERGED]} == {1}
+    error = tmp_path / "out" / "trials" / f"{by_margin[BROKEN][0]['number']:04d}" / "error.txt"
+    assert "Traceback" in error.read_text()
+
+    # The scheduler stopped some of the poor ones; those weren't counted as complete.
+    assert Counter(trial["state"] for trial in by_margin[POOR])["pruned"] > 0
+    assert {trial["epochs"] for trial in trials if trial["state"] == "complete"} == {5}
+    assert all(trial["epochs"] < 5 for trial in trials if trial["state"] == "pruned")
+
+    # A lost process goes on from its checkpoint: no epoch is missing or twice.
+    assert (tmp_path / "lost-once").exists()
+    for trial in by_margin[LOST] + by_margin[GOOD]:
+        assert [row["epoch"] for row in trial["curve"]] == list(range(1, trial["epochs"] + 1))
+
+    # The study agrees with the directory.
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path / 'out' / 'study.db'}")
+    names = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
+    assert {t.number: t.state.name for t in study.trials} == {t["number"]: names[t["state"]] for t in trials}
+    assert {t.number: t.value for t in study.trials} == {t["number"]: t["objective"] for t in trials}
+
+    # The best is the best, and it is compared with the paper's over seeds of its own.
+    assert results["search"]["best_trial"] == by_margin[GOOD][0]["number"]
+    assert [entry["name"] for entry in results["final"]][0] == result.best_name
+    assert "paper" in [entry["name"] for entry in results["final"]]
+    assert {tuple(entry["seeds"]) for entry in results["final"]} == {(2, 3)}
+    assert results["verdict"]["difference"] == pytest.approx(0.2)
+    assert (results["status"], results["schema"]) == ("complete", 1)
+    for name in (
+        "config.yaml",
+        "environment.json",
+        "report.html",
+        "report.md",
+        "results.csv",
+        "best_config.yaml",
+    ):
+        assert (tmp_path / "out" / name).stat().st_size > 0
+    assert "pair_margin: 1.0" in (tmp_path / "out" / "best_config.yaml").read_text()
+
+    # Nothing but our own lines on the terminal.
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    # Ray itself tells of a lost process.
+    lines = [line for line in captured.out.splitlines() if "(raylet)" not in line]
+    assert all(re.match(r"\[\d+/\d+\] ", line) for line in lines)
+    assert "note: a note" in said
+    assert not ray.is_initialized()

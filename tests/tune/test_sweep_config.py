@@ -1,0 +1,112 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rocore.config import dump_config
+from rocore.errors import ConfigError
+from tune.config import load_sweep
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_load_sweep_resolves_base_seed_and_paths(sweep_file, tmp_path):
+    (tmp_path / "base.yaml").write_text("data: {root: here}\ntrain: {max_epochs: 3}\n")
+    sweep = load_sweep(sweep_file(base="base.yaml", seed=7, overrides={"train.pretrain_epochs": 2}))
+    assert (sweep.base.seed, sweep.base.train.max_epochs, sweep.base.train.pretrain_epochs) == (7, 3, 2)
+    assert Path(sweep.base.data.root).is_absolute()
+    assert sweep.config.name == "small"
+
+
+def test_load_sweep_takes_its_own_dump_again(sweep_file, tmp_path):
+    sweep = load_sweep(sweep_file(overrides={"train.max_epochs": 9}), {"search.num_trials": 3})
+    (tmp_path / "again.yaml").write_text(dump_config(sweep.config))
+    again = load_sweep(tmp_path / "again.yaml")
+    assert again == sweep
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "read"),
+    [
+        ("search.num_trials", 3, lambda sweep: sweep.config.search.num_trials),
+        ("seed", 5, lambda sweep: sweep.base.seed),
+        ("train.max_epochs", 9, lambda sweep: sweep.base.train.max_epochs),
+        ("paper.loss.pair_margin", 1.5, lambda sweep: sweep.paper["loss.pair_margin"]),
+        ("overrides.train.max_epochs", 9, lambda sweep: sweep.base.train.max_epochs),
+        (
+            "search.space.loss.pair_margin.high",
+            3,
+            lambda sweep: sweep.config.search.space["loss.pair_margin"].high,
+        ),
+    ],
+)
+def test_load_sweep_applies_a_set_key_where_it_belongs(sweep_file, key, value, read):
+    assert read(load_sweep(sweep_file(), {key: value})) == value
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("search.num_trails", "did you mean `search.num_trials`"),
+        ("loss.centre_weight", "did you mean `loss.center_weight`"),
+        ("sheduler.name", "did you mean `scheduler.name`"),
+        ("overrides.train.max_epoch", "did you mean `train.max_epochs`"),
+    ],
+)
+def test_load_sweep_with_an_unknown_set_key_names_the_nearest(sweep_file, key, hint):
+    with pytest.raises(ConfigError, match=hint):
+        load_sweep(sweep_file(), {key: 1})
+
+
+def test_load_sweep_refuses_to_set_a_searched_key(sweep_file):
+    with pytest.raises(
+        ConfigError, match=r"`loss.pair_margin` is searched, so that setting it has no effect"
+    ):
+        load_sweep(sweep_file(), {"loss.pair_margin": 1.0})
+
+
+def test_load_sweep_with_an_unknown_distribution_names_the_key(sweep_file):
+    space = {"loss.pair_margin": {"distribution": "gaussian", "low": 1, "high": 2}}
+    with pytest.raises(
+        ConfigError, match=r"'log_uniform'.*got 'gaussian' in `search.space` of `loss.pair_margin`"
+    ):
+        load_sweep(sweep_file(search={"space": space}))
+
+
+def test_load_sweep_with_an_absent_base_says_which_file(sweep_file):
+    with pytest.raises(ConfigError, match=r"must exist, but .*nowhere\.yaml doesn't"):
+        load_sweep(sweep_file(base="nowhere.yaml"))
+
+
+def test_final_seeds_never_hold_the_search_seed(make_sweep):
+    assert make_sweep(seed=3).final_seeds == (4, 5)
+    assert make_sweep({"reevaluation.first_seed": 10}).final_seeds == (10, 11)
+    with pytest.raises(ConfigError, match=r"must differ from the search's, but \[2, 3\] hold `seed` = 3"):
+        make_sweep({"reevaluation.first_seed": 2}, seed=3)
+
+
+def test_tree_sets_parameters_and_seed(make_sweep):
+    tree = make_sweep().tree({"loss.pair_margin": 3.0}, seed=11)
+    assert (tree["loss"]["pair_margin"], tree["seed"]) == (3.0, 11)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "configs" / "tune").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_shipped_sweep_loads(path, monkeypatch):
+    # bert-base-uncased isn't here.
+    monkeypatch.setattr("rocore.num_layers", lambda name: 6 if name == "minilm" else 12, raising=False)
+    sweep = load_sweep(path)
+    assert sweep.paper["loss.center_weight"] == 0.005
+
+
+@pytest.mark.parametrize("name", ["main", "fewrel_minilm"])
+def test_main_sweeps_search_the_five_dimensions(name):
+    tree = yaml.safe_load((ROOT / "configs" / "tune" / f"{name}.yaml").read_text())
+    assert set(tree["search"]["space"]) == {
+        "loss.center_weight",
+        "loss.pair_margin",
+        "incremental.rampup_peak",
+        "incremental.rampup_epochs",
+        "encoder.output_layer",
+    }

@@ -1,0 +1,1 @@
+"""The sub-commands of `rocore` that search and report."""

@@ -1,0 +1,18 @@
+"""`rocore report`: rebuild the report of a sweep."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False, exists=True))
+def report(directory: Path) -> None:
+    """Rebuild the report of the sweep in DIRECTORY from that directory alone.
+
+    Writes report.html, report.md, results.csv, final.csv and best_config.yaml.
+    """
+    from tune.report import write_report
+
+    write_report(directory)
+    click.echo(str(directory / "report.html"))

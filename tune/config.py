@@ -1,0 +1,250 @@
+"""The configuration of one sweep: what is searched, by which objective, with what, and how it is compared."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from rocore.config import (
+    Config,
+    Count,
+    Positive,
+    Section,
+    explain,
+    known_keys,
+    make_config,
+    nearest,
+    read_yaml,
+    with_overrides,
+)
+from rocore.errors import ConfigError
+
+Value = bool | int | float | str | None
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class Dimension(Section):
+    """One searched key: how its values are drawn."""
+
+    distribution: Literal["log_uniform", "uniform", "integer", "categorical"]
+    """log_uniform, uniform and integer take `low` and `high` (both included); categorical takes `choices`."""
+    low: int | float | None = None
+    """Smallest value."""
+    high: int | float | None = None
+    """Largest value."""
+    step: Annotated[int | float, Field(gt=0)] | None = None
+    """Distance of neighboring values; uniform and integer only."""
+    choices: tuple[Value, ...] | None = None
+    """Values of a categorical key."""
+
+
+class SearchConfig(Section):
+    """What is searched, and how new configurations are proposed."""
+
+    num_trials: Count = 24
+    """Trials in all, the paper's configuration included."""
+    searcher: Literal["tpe", "random"] = "tpe"
+    """Optuna's sampler."""
+    space: dict[str, Dimension]
+    """Searched RoCORE keys, dotted."""
+
+
+class ObjectiveConfig(Section):
+    """The number that the search maximizes."""
+
+    name: Literal["pseudo_novel", "internal", "oracle"] = "pseudo_novel"
+    """pseudo_novel: hidden known relations; internal: no novel labels; oracle: gold novel labels, stamped."""
+    num_relations: Annotated[int, Field(ge=2)] = 8
+    """pseudo_novel: known relations hidden in each fold."""
+    num_folds: Count = 2
+    """pseudo_novel: disjoint groups of hidden relations; each trains a model of its own."""
+    seed: Seed = 0
+    """pseudo_novel: seed of the grouping, the same for every trial."""
+
+
+class SchedulerConfig(Section):
+    """Which trials are stopped early."""
+
+    name: Literal["asha", "none"] = "asha"
+    """asha: asynchronous successive halving over epochs."""
+    grace_epochs: Count = 3
+    """Joint epochs (after pre-training) before a trial may be stopped."""
+    reduction_factor: Annotated[float, Field(gt=1)] = 3.0
+    """One in this many trials passes a rung; rungs lie this factor apart."""
+
+
+class ResourcesConfig(Section):
+    """What a trial is given, and where trials run."""
+
+    cpus_per_trial: Positive = 1.0
+    """CPU share of a trial; also its number of threads."""
+    gpus_per_trial: Annotated[float, Field(ge=0)] = 0.0
+    """GPU share of a trial; a fraction shares a GPU."""
+    max_concurrent_trials: Count | None = None
+    """Null: as many as the resources hold."""
+    address: str | None = None
+    """Address of a Ray cluster; `auto`: the one this machine belongs to. Null: a Ray of the sweep's own."""
+    temp_dir: str | None = None
+    """Short folder for the files of a local Ray. Null: one under the system's temporary folder."""
+
+
+class ReevaluationConfig(Section):
+    """The final comparison: the best configurations and the paper's, over several seeds on the real split."""
+
+    top_k: Count = 3
+    """Configurations taken from the search; the paper's comes on top where it isn't among them."""
+    num_seeds: Count = 5
+    """Seeds of each; a seed changes the split, the initial weights and the data order."""
+    first_seed: Seed | None = None
+    """Seeds are first_seed, first_seed + 1, ...; null: the search's seed + 1. The search's own is refused."""
+
+
+class SweepConfig(Section):
+    """One sweep."""
+
+    base: str | dict[str, Any]
+    """RoCORE configuration: a file (relative to the sweep's file), or the keys themselves."""
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    """Dotted RoCORE keys that are set on top of `base`."""
+    seed: Seed = 0
+    """Of the proposals and of every search trial."""
+    name: str = ""
+    """Title of the report. Empty: the file's name."""
+    search: SearchConfig
+    paper: dict[str, Value]
+    """The paper's value of every searched key: trial 0, and always part of the final comparison."""
+    objective: ObjectiveConfig = ObjectiveConfig()
+    scheduler: SchedulerConfig = SchedulerConfig()
+    resources: ResourcesConfig = ResourcesConfig()
+    reevaluation: ReevaluationConfig = ReevaluationConfig()
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A checked sweep.
+
+    Attributes:
+        config: The sweep's keys; `base` holds the resolved RoCORE keys, so that the file stands by itself.
+        base: What every trial starts from; carries the search's seed and absolute paths.
+        paper: The paper's value of every searched key, of the key's own type.
+    """
+
+    config: SweepConfig
+    base: Config
+    paper: dict[str, Value]
+
+    @property
+    def final_seeds(self) -> tuple[int, ...]:
+        """Seeds of the re-evaluation; none is the search's."""
+        first = self.config.reevaluation.first_seed
+        start = self.config.seed + 1 if first is None else first
+        return tuple(range(start, start + self.config.reevaluation.num_seeds))
+
+    def tree(self, params: Mapping[str, Value], seed: int | None = None) -> dict[str, Any]:
+        """Return the RoCORE keys of one configuration, unchecked: a trial reports what is wrong with it."""
+        changes: dict[str, Any] = dict(params)
+        if seed is not None:
+            changes["seed"] = seed
+        return with_overrides(self.base.model_dump(mode="json"), changes)
+
+
+def load_sweep(path: Path | str, overrides: Mapping[str, Any] | None = None) -> Sweep:
+    """Read a sweep file and check it, its base configuration and its space.
+
+    Args:
+        path: YAML file.
+        overrides: Dotted keys. Those that begin with a key of the sweep (`search.num_trials`) change the
+            sweep, all others are RoCORE keys. A bare `seed` is the sweep's.
+
+    Raises:
+        ConfigError: If a key or a value is wrong; unknown keys come with the nearest valid name.
+    """
+    from tune.space import check_space
+
+    path = Path(path)
+    tree = _apply(read_yaml(path), overrides or {})
+    config = _parse(tree, str(path))
+    base = _resolve_base(config, path)
+    paper = check_space(config, base)
+    config = config.model_copy(
+        update={
+            "base": base.model_dump(mode="json"),
+            "overrides": {},
+            "name": config.name or path.stem,
+            "paper": paper,
+        }
+    )
+    sweep = Sweep(config=config, base=base, paper=paper)
+    if config.seed in sweep.final_seeds:
+        raise ConfigError(
+            f"the seeds of the re-evaluation must differ from the search's, but {list(sweep.final_seeds)} "
+            f"hold `seed` = {config.seed}; set `reevaluation.first_seed` above it"
+        )
+    return sweep
+
+
+def _parse(tree: Mapping[str, Any], where: str) -> SweepConfig:
+    search = tree.get("search")
+    space = search.get("space") if isinstance(search, Mapping) else None
+    for key, dimension in space.items() if isinstance(space, Mapping) else ():
+        try:
+            Dimension.model_validate(dimension)
+        except ValidationError as error:
+            raise explain(error, Dimension, f"`search.space` of `{key}` in {where}") from error
+    try:
+        return SweepConfig.model_validate(tree)
+    except ValidationError as error:
+        raise explain(error, SweepConfig, where) from error
+
+
+def _apply(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Set dotted keys; keys below `overrides`, `paper` and `search.space` are RoCORE keys and stay dotted."""
+    result = with_overrides(tree, {})
+    for key, value in overrides.items():
+        first, _, rest = key.partition(".")
+        if first not in SweepConfig.model_fields:
+            if key not in known_keys(Config):
+                hint = nearest(key, [*known_keys(SweepConfig), *known_keys(Config)])
+                raise ConfigError(f"unknown key `{key}` in `--set`; {hint}")
+            result["overrides"] = {**(result.get("overrides") or {}), key: value}
+        elif first in ("overrides", "paper") and rest:
+            result[first] = {**(result.get(first) or {}), rest: value}
+        elif key.startswith("search.space.") and key.rpartition(".")[2] in Dimension.model_fields:
+            dimension, _, field = key.removeprefix("search.space.").rpartition(".")
+            space = result.setdefault("search", {}).setdefault("space", {})
+            space[dimension] = {**space.get(dimension, {}), field: value}
+        else:
+            result = with_overrides(result, {key: value})
+    return result
+
+
+def _resolve_base(config: SweepConfig, path: Path) -> Config:
+    keys = known_keys(Config)
+    for key in config.overrides:
+        if key not in keys:
+            raise ConfigError(f"unknown key `{key}` in `overrides` of {path}; {nearest(key, keys)}")
+        if key in config.search.space:
+            raise ConfigError(
+                f"`{key}` is searched, so that setting it has no effect; don't set it, or remove it from "
+                f"`search.space` and `paper`"
+            )
+    if isinstance(config.base, str):
+        file = path.parent / config.base
+        tree, where = read_yaml(file), str(file)
+    else:
+        tree, where = config.base, f"`base` of {path}"
+    changes = {**config.overrides, "seed": config.seed}
+    return _absolute(make_config(with_overrides(tree, changes), where))
+
+
+def _absolute(config: Config) -> Config:
+    """Trials run elsewhere: paths must not depend on the working directory."""
+    tree = config.model_dump(mode="json")
+    tree["data"]["root"] = str(Path(config.data.root).expanduser().resolve())
+    if Path(config.encoder.name).expanduser().is_dir():
+        tree["encoder"]["name"] = str(Path(config.encoder.name).expanduser().resolve())
+    if config.cache.root is not None:
+        tree["cache"]["root"] = str(Path(config.cache.root).expanduser().resolve())
+    return make_config(tree)

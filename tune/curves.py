@@ -1,0 +1,30 @@
+"""The curves of trials, written to TensorBoard as they grow."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tune.ledger import TrialRecord
+from tune.tensorboard import TrialLogger
+
+
+class CurveLogger:
+    """Listens to the ledger; one TensorBoard run a trial."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._open: dict[str, TrialLogger] = {}
+
+    def started(self, record: TrialRecord) -> None:
+        """Open the trial's run."""
+        self._open[record.name] = TrialLogger(self.directory, record.name, record.params)
+
+    def advanced(self, record: TrialRecord, scalars: Mapping[str, float]) -> None:
+        """Write an epoch: losses and label-free figures, the objective of a search trial, final metrics."""
+        figures = dict(scalars)
+        if record.role == "search" and record.objective is not None:
+            figures["objective"] = record.objective
+        self._open[record.name].log(record.epochs, {**figures, **(record.metrics or {})})
+
+    def ended(self, record: TrialRecord) -> None:
+        """Close the trial's run."""
+        self._open.pop(record.name).close()

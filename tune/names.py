@@ -1,0 +1,47 @@
+"""Short names of configuration keys: for curves, tables and pictures."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+SHORT = {
+    "loss.center_weight": "lambda",
+    "loss.pair_margin": "sigma",
+    "incremental.rampup_peak": "mu0",
+    "incremental.rampup_epochs": "T",
+    "encoder.output_layer": "layer",
+}
+"""The paper's letters, in ASCII."""
+SYMBOLS = {
+    "lambda": "\N{GREEK SMALL LETTER LAMDA}",
+    "sigma": "\N{GREEK SMALL LETTER SIGMA}",
+    "mu0": "μ₀",
+    "layer": "layer r",
+}
+MAX_RUN_NAME = 120
+
+
+def short_keys(keys: Iterable[str]) -> dict[str, str]:
+    """Return a short name for every dotted key: the paper's letter, the last part, or (if shared) the key."""
+    keys = list(keys)
+    names = {key: SHORT.get(key, key.rsplit(".", 1)[-1]) for key in keys}
+    taken = list(names.values())
+    return {key: name if taken.count(name) == 1 else key for key, name in names.items()}
+
+
+def symbols(keys: Iterable[str]) -> dict[str, str]:
+    """Return what a reader is shown for every dotted key."""
+    return {key: SYMBOLS.get(name, name) for key, name in short_keys(keys).items()}
+
+
+def short_value(value: object) -> str:
+    """Return a parameter value with three significant digits; integers and names are kept whole."""
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def run_name(name: str, params: Mapping[str, object]) -> str:
+    """Return a folder name such as `0003-lambda=0.005-layer=4`."""
+    short = short_keys(params)
+    parts = [name, *(f"{short[key]}={short_value(value)}" for key, value in params.items())]
+    return re.sub(r"[^\w.=+-]+", "_", "-".join(parts))[:MAX_RUN_NAME]

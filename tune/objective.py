@@ -1,0 +1,255 @@
+"""What a trial trains and what it reports each epoch; knows no Ray.
+
+Gold relations of novel instances reach `OracleRun`, and `FinalRun`, whose numbers nobody selects by.
+`PseudoNovelRun` scores relations that are hidden but known; `InternalRun` is built from a task without gold.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rocore.config import Config, override
+from rocore.errors import CheckpointError, ConfigError
+from tune.config import ObjectiveConfig
+
+if TYPE_CHECKING:
+    from rocore import EpochReport, Evaluator, Prepared, Trainer, TrainingTask
+
+FLOOR = 0.0
+"""Objective before the joint phase, while the novel classifier is untrained."""
+ORACLE_STAMP = "selected on novel gold labels"
+DESCRIPTIONS = {
+    "pseudo_novel": "B-cubed F1 on hidden known relations, mean over {num_folds} fold(s) of {num_relations} "
+    "relations; novel instances are never read",
+    "internal": "silhouette of h' under the pseudo labels times the share of them that kept their cluster "
+    "since the epoch before; no novel labels are read",
+    "oracle": "B-cubed F1 on the novel test split against its gold relations, the released program's way",
+}
+
+
+class Engine(Protocol):
+    """What a run needs of `rocore`; tests bring their own."""
+
+    @property
+    def prepare(self) -> "Callable[[Config], Prepared]":
+        """Loads data, encoder and trunk."""
+
+    @property
+    def Trainer(self) -> "Callable[[Config, TrainingTask], Trainer]":  # noqa: N802
+        """Builds a trainer."""
+
+
+@dataclass(frozen=True)
+class EpochScore:
+    """One epoch of a run.
+
+    Attributes:
+        epoch: Epochs done, from 1.
+        phase: "pretrain" or "joint"; with several folds, of the one that is behind.
+        objective: The number that the search maximizes; FLOOR where it isn't defined yet.
+        finished: Whether the run is over.
+        scalars: For the curves: losses and label-free figures, means over folds.
+        metrics: Final figures, in the last epoch of a re-evaluation.
+    """
+
+    epoch: int
+    phase: str
+    objective: float
+    finished: bool
+    scalars: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] | None = None
+
+
+class Run:
+    """Trainers in lock-step, scored each epoch."""
+
+    def __init__(self, trainers: "Sequence[Trainer]") -> None:
+        self.trainers = list(trainers)
+        self.scores = [FLOOR] * len(self.trainers)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every trainer is."""
+        return all(trainer.finished for trainer in self.trainers)
+
+    def run_epoch(self) -> EpochScore:
+        """Train one epoch of every trainer that isn't finished; finished ones keep their last score.
+
+        Raises:
+            DivergedError: If a loss isn't finite.
+        """
+        reports = []
+        for index, trainer in enumerate(self.trainers):
+            if trainer.finished:
+                continue
+            report = trainer.run_epoch()
+            reports.append(report)
+            self.scores[index] = FLOOR if report.phase == "pretrain" else self.score(index, report)
+        finished = self.finished
+        return EpochScore(
+            epoch=max(trainer.epoch for trainer in self.trainers),
+            phase="pretrain" if any(report.phase == "pretrain" for report in reports) else "joint",
+            objective=sum(self.scores) / len(self.scores),
+            finished=finished,
+            scalars=_mean_scalars(reports),
+            metrics=self.final_metrics(reports) if finished else None,
+        )
+
+    def score(self, index: int, report: "EpochReport") -> float:
+        """Return the score of one trainer after a joint epoch."""
+        raise NotImplementedError
+
+    def final_metrics(self, reports: "Sequence[EpochReport]") -> dict[str, float] | None:  # noqa: ARG002
+        """Return the figures of the last epoch, where the run has any beyond its objective."""
+        return None
+
+    def save(self, folder: Path) -> None:
+        """Write every trainer and the scores."""
+        for index, trainer in enumerate(self.trainers):
+            target = folder / f"fold-{index}"
+            target.mkdir(parents=True, exist_ok=True)
+            trainer.save(target)
+        (folder / "scores.json").write_text(json.dumps(self.scores), encoding="utf-8")
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote.
+
+        Raises:
+            CheckpointError: If the folder is torn or belongs to another configuration.
+        """
+        try:
+            scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(
+                f"{folder} must hold scores.json, but {error}; use an older checkpoint"
+            ) from error
+        for index, trainer in enumerate(self.trainers):
+            trainer.load(folder / f"fold-{index}")
+        self.scores = [float(score) for score in scores]
+
+    def close(self) -> None:
+        """Free the memory of every trainer."""
+        for trainer in self.trainers:
+            trainer.close()
+
+
+class PseudoNovelRun(Run):
+    """One trainer a fold of hidden known relations, scored against their labels."""
+
+    def __init__(self, config: Config, objective: ObjectiveConfig, engine: Engine) -> None:
+        folds = [(fold, engine.prepare(fold)) for fold in pseudo_novel_configs(config, objective)]
+        super().__init__([engine.Trainer(fold, prepared.task) for fold, prepared in folds])
+        self._evaluators = [
+            evaluator for _, prepared in folds if (evaluator := prepared.evaluator) is not None
+        ]
+        assert len(self._evaluators) == len(folds)
+
+    def score(self, index: int, report: "EpochReport") -> float:  # noqa: ARG002
+        """B-cubed F1 on all hidden instances."""
+        return float(self._evaluators[index].score_novel(self.trainers[index], split="all")["b3_f1"])
+
+
+class InternalRun(Run):
+    """The real novel instances without any label."""
+
+    def score(self, index: int, report: "EpochReport") -> float:  # noqa: ARG002
+        """Silhouette (floored at 0) times the share of pseudo labels that stayed."""
+        if report.silhouette is None or report.pseudo_label_change is None:
+            return FLOOR
+        return max(float(report.silhouette), 0.0) * (1.0 - float(report.pseudo_label_change))
+
+
+class OracleRun(Run):
+    """The released program's way: scored against the gold relations of the novel test split."""
+
+    def __init__(self, trainer: "Trainer", evaluator: "Evaluator") -> None:
+        super().__init__([trainer])
+        self._evaluator = evaluator
+
+    def score(self, index: int, report: "EpochReport") -> float:  # noqa: ARG002
+        """B-cubed F1 on the novel test split."""
+        return float(self._evaluator.score_novel(self.trainers[index], split="test")["b3_f1"])
+
+
+class FinalRun(Run):
+    """One seed of the final comparison: the real split, evaluated once, after the last epoch."""
+
+    def __init__(self, trainer: "Trainer", evaluator: "Evaluator | None") -> None:
+        super().__init__([trainer])
+        self._evaluator = evaluator
+
+    def score(self, index: int, report: "EpochReport") -> float:  # noqa: ARG002
+        """Nobody selects by a re-evaluation: no score before its end."""
+        return FLOOR
+
+    def final_metrics(self, reports: "Sequence[EpochReport]") -> dict[str, float]:
+        """Evaluate; without gold, the label-free figures of the last epoch."""
+        if self._evaluator is not None:
+            return {name: float(value) for name, value in self._evaluator.evaluate(self.trainers[0]).items()}
+        return label_free(reports[-1]) if reports else {}
+
+
+def label_free(report: "EpochReport") -> dict[str, float]:
+    """Return the figures of an epoch report that need no gold."""
+    figures = {"silhouette": report.silhouette, "pseudo_label_change": report.pseudo_label_change}
+    return {name: float(value) for name, value in figures.items() if value is not None}
+
+
+def pseudo_novel_configs(config: Config, objective: ObjectiveConfig) -> list[Config]:
+    """Return one configuration a fold; each hides other known relations and never reads the novel file."""
+    fixed = {
+        "data.pseudo_novel.num_relations": objective.num_relations,
+        "data.pseudo_novel.seed": objective.seed,
+    }
+    return [
+        override(config, {**fixed, "data.pseudo_novel.fold": fold, "data.num_novel_relations": None})
+        for fold in range(objective.num_folds)
+    ]
+
+
+def search_run(config: Config, objective: ObjectiveConfig, engine: Engine) -> Run:
+    """Build the run of a search trial.
+
+    Raises:
+        ConfigError: If the oracle is asked for and the novel instances carry no gold.
+    """
+    if objective.name == "pseudo_novel":
+        return PseudoNovelRun(config, objective, engine)
+    prepared = engine.prepare(config)
+    trainer = engine.Trainer(config, prepared.task)
+    if objective.name == "internal":
+        return InternalRun([trainer])
+    if prepared.evaluator is None:
+        raise ConfigError(
+            "objective `oracle` needs gold novel relations, but there are none; use pseudo_novel"
+        )
+    return OracleRun(trainer, prepared.evaluator)
+
+
+def final_run(config: Config, engine: Engine) -> FinalRun:
+    """Build one run of the final comparison, on the real split."""
+    prepared = engine.prepare(config)
+    return FinalRun(engine.Trainer(config, prepared.task), prepared.evaluator)
+
+
+def describe(objective: ObjectiveConfig) -> dict[str, Any]:
+    """Return what the report says about an objective."""
+    tree: Mapping[str, Any] = objective.model_dump(mode="json")
+    return {
+        "name": objective.name,
+        "description": DESCRIPTIONS[objective.name].format(**tree),
+        "stamp": ORACLE_STAMP if objective.name == "oracle" else None,
+        "num_folds": objective.num_folds,
+        "num_relations": objective.num_relations,
+    }
+
+
+def _mean_scalars(reports: "Sequence[EpochReport]") -> dict[str, float]:
+    gathered: dict[str, list[float]] = {}
+    for report in reports:
+        named = {f"loss/{name}": float(value) for name, value in report.losses.items()}
+        for name, value in {**named, **label_free(report)}.items():
+            gathered.setdefault(name, []).append(value)
+    return {name: sum(figures) / len(figures) for name, figures in gathered.items()}

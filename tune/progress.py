@@ -1,0 +1,124 @@
+"""What a sweep shows while it runs: a live table on a terminal, else one line a finished trial."""
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from tune.config import Value
+from tune.ledger import TrialRecord
+from tune.names import short_keys, short_value
+
+MAX_ROWS = 20
+STYLES = {"running": "cyan", "complete": "green", "pruned": "yellow", "failed": "red"}
+
+
+class Progress:
+    """Listens to the ledger and draws; knows no Ray."""
+
+    def __init__(self, title: str, num_trials: int, console: Console | None = None) -> None:
+        self.title = title
+        self.num_trials = num_trials
+        self.console = console or Console(stderr=True)
+        self.records: dict[str, TrialRecord] = {}
+        self._starts: dict[str, float] = {}
+        self._elapsed: dict[str, float] = {}
+        self._begin = time.monotonic()
+        self._live: Live | None = None
+
+    def __enter__(self) -> "Progress":
+        if self.console.is_terminal:
+            self._live = Live(
+                get_renderable=self.table, console=self.console, refresh_per_second=2, transient=False
+            )
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def started(self, record: TrialRecord) -> None:
+        """A trial started."""
+        self.records[record.name] = record
+        self._starts[record.name] = time.monotonic()
+
+    def advanced(self, record: TrialRecord, scalars: Mapping[str, float]) -> None:  # noqa: ARG002
+        """A trial finished an epoch."""
+        self._elapsed[record.name] = time.monotonic() - self._starts[record.name]
+
+    def ended(self, record: TrialRecord) -> None:
+        """A trial ended."""
+        self._elapsed[record.name] = time.monotonic() - self._starts[record.name]
+        if self._live is None:
+            click.echo(self.line(record))
+
+    def best(self) -> TrialRecord | None:
+        """Return the search trial with the highest objective of its last epoch so far."""
+        scored = [
+            record
+            for record in self.records.values()
+            if record.role == "search" and record.objective is not None and record.state != "failed"
+        ]
+        return max(scored, key=lambda record: record.objective or 0.0, default=None)
+
+    def line(self, record: TrialRecord) -> str:
+        """Return one line on a finished trial."""
+        done = sum(other.state != "running" for other in self.records.values())
+        figure = record.error if record.state == "failed" else _score(record)
+        return (
+            f"[{done}/{self.num_trials}] {record.name} {record.state} after {record.epochs} epochs, "
+            f"{self._elapsed[record.name]:.0f} s: {figure}  {format_params(record.params)}"
+        )
+
+    def table(self) -> Table:
+        """Return the table of trials: the running ones and the latest ended ones."""
+        done = sum(record.state != "running" for record in self.records.values())
+        best = self.best()
+        caption = f"{done} of {self.num_trials} done, {_clock(time.monotonic() - self._begin)}"
+        if best is not None:
+            caption += f"; best so far: {best.name} with {best.objective:.4f}"
+        table = Table(title=self.title, caption=caption, title_justify="left", caption_justify="left")
+        for column in ("trial", "parameters", "phase", "epoch", "score", "state", "elapsed"):
+            table.add_column(column, justify="right" if column in ("epoch", "score", "elapsed") else "left")
+        for record in self._shown():
+            phase = record.curve[-1]["phase"] if record.curve else "starting"
+            running = record.state == "running"
+            elapsed = time.monotonic() - self._starts[record.name] if running else self._elapsed[record.name]
+            name = f"{record.name} (paper)" if record.is_paper else record.name
+            state = f"[{STYLES[record.state]}]{record.state}[/]"
+            score = "" if record.objective is None else _score(record)
+            cells = (format_params(record.params), phase, str(record.epochs), score, state, _clock(elapsed))
+            table.add_row(name, *cells, style="bold" if best is not None and record is best else None)
+        return table
+
+    def _shown(self) -> list[TrialRecord]:
+        records = list(self.records.values())
+        running = [record for record in records if record.state == "running"]
+        ended = [record for record in records if record.state != "running"]
+        keep = max(0, MAX_ROWS - len(running))
+        return [*(ended[-keep:] if keep else []), *running]
+
+
+def format_params(params: Mapping[str, Value]) -> str:
+    """Return parameters in short."""
+    names = short_keys(params)
+    return " ".join(f"{names[key]}={short_value(value)}" for key, value in params.items())
+
+
+def _score(record: TrialRecord) -> str:
+    if record.role == "final":
+        value = (record.metrics or {}).get("novel_test.b3_f1")
+        return "" if value is None else f"novel-test F1 {value:.4f}"
+    return "" if record.objective is None else f"objective {record.objective:.4f}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02d}"

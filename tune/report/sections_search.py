@@ -1,0 +1,156 @@
+"""The search and where the time went."""
+
+from tune.names import short_value, symbols
+from tune.report.contents import Block, Cell, Paragraph, Pictures, Section, Table, table
+from tune.report.importances_optuna import MIN_COMPLETE, importances
+from tune.report.numbers import NO_NUMBER, duration
+from tune.report.pictures_search import (
+    curves_picture,
+    history_picture,
+    importances_picture,
+    objective_cell,
+    time_picture,
+    trial_tone,
+)
+from tune.report.pictures_slices import layers_picture, slice_pictures
+from tune.report.results import Results
+
+
+def search_section(results: Results) -> Section:
+    """Build the search: what was searched, how the trials did, and the table of all trials."""
+    blocks: list[Block] = [Paragraph(_summary(results)), _space_table(results)]
+    pictures = [
+        history_picture(results),
+        curves_picture(results),
+        layers_picture(results),
+        *slice_pictures(results),
+    ]
+    shares = importances(results)
+    if shares:
+        pictures.append(importances_picture(results, shares))
+    drawn = tuple(picture for picture in pictures if picture is not None)
+    if drawn:
+        blocks.append(Pictures(drawn))
+    if not shares:
+        num_complete = len(results.of_state("complete"))
+        blocks.append(
+            Paragraph(
+                f"Parameter importances need at least {MIN_COMPLETE} complete trials that scored "
+                f"differently; there {'is' if num_complete == 1 else 'are'} {num_complete}."
+            )
+        )
+    blocks.append(trials_table(results))
+    return Section("search", "The search", tuple(blocks))
+
+
+def _summary(results: Results) -> str:
+    search, states = results.search, [trial.get("state") for trial in results.trials]
+    scheduler = search.get("scheduler") or {}
+    parts = [
+        f"{states.count('complete')} complete",
+        f"{states.count('pruned')} stopped early",
+        f"{states.count('failed')} failed",
+    ]
+    plural = "trial" if len(states) == 1 else "trials"
+    by = f", proposed by {str(search['searcher']).upper()}" if search.get("searcher") else ""
+    stopped = (
+        f", stopped early by {str(scheduler['name']).upper()}"
+        if scheduler.get("name") not in (None, "none")
+        else ""
+    )
+    took = f", in {duration(search['seconds'])}" if search.get("seconds") is not None else ""
+    return f"{len(states)} {plural}{by}{stopped}{took}: {', '.join(parts)}."
+
+
+def _space_table(results: Results) -> Table:
+    names, rows = symbols(results.keys), []
+    paper = (results.paper_trial or {}).get("params") or {}
+    best = results.best_params or {}
+    for key in results.keys:
+        dimension = results.space.get(key, {})
+        choices = dimension.get("choices")
+        reach = (
+            ", ".join(short_value(choice) for choice in choices)
+            if choices
+            else f"{short_value(dimension.get('low'))} … {short_value(dimension.get('high'))}"
+        )
+        distribution = str(dimension.get("distribution", "")).replace("_", "-")
+        values = [
+            Cell(short_value(params[key]), repr(params[key])) if key in params else NO_NUMBER
+            for params in (paper, best)
+        ]
+        rows.append((names[key], key, distribution, reach, *values))
+    return table(
+        ("Parameter", "Key", "Distribution", "Range", "Paper's", "Best"), rows, 4, caption="What was searched"
+    )
+
+
+def trials_table(results: Results) -> Table:
+    """Build the table of all trials, with the cause of every failure."""
+    keys, names = results.keys, symbols(results.keys)
+    any_failed = any(trial.get("error") for trial in results.trials)
+    rows = []
+    for trial in results.trials:
+        params = trial.get("params") or {}
+        state = "stopped early" if trial.get("state") == "pruned" else str(trial.get("state"))
+        row: list[object] = [
+            f"{trial['number']} (paper's)" if trial.get("is_paper") else str(trial["number"]),
+            Cell(state, "", "bad" if state == "failed" else ""),
+            objective_cell(trial),
+            *(
+                Cell(short_value(params[key]), repr(params[key])) if key in params else NO_NUMBER
+                for key in keys
+            ),
+            str(trial.get("epochs", NO_NUMBER)),
+            duration(trial.get("seconds")),
+        ]
+        rows.append(
+            [*row, Cell(_first_line(trial.get("error")), trial.get("error") or "", "bad")]
+            if any_failed
+            else row
+        )
+    columns = ["Trial", "State", "Objective", *(names[key] for key in keys), "Epochs", "Time"]
+    if any_failed:
+        columns.append("Cause of failure")
+    tones = [
+        "" if tone == "bad" else tone for tone in (trial_tone(results, trial) for trial in results.trials)
+    ]
+    return table(columns, rows, 2, caption="All trials", tones=tones, num_text_last=int(any_failed))
+
+
+def _first_line(text: object) -> str:
+    lines = str(text or "").strip().splitlines()
+    line = lines[0] if lines else ""
+    return line if len(line) <= 200 else f"{line[:197]}..."
+
+
+def time_section(results: Results) -> Section:
+    """Build where the time went."""
+    rows: list[tuple[str, object, object]] = []
+    if results.search.get("seconds") is not None:
+        rows.append(
+            ("Search, from start to end", _seconds(results.search["seconds"]), str(len(results.trials)))
+        )
+    trained = sum(float(trial.get("seconds") or 0) for trial in results.trials)
+    if results.trials:
+        rows.append(("Training inside the search's trials", _seconds(trained), str(len(results.trials))))
+    failed = sum(float(trial.get("seconds") or 0) for trial in results.of_state("failed"))
+    if failed:
+        rows.append(("… of which in failed trials", _seconds(failed), str(len(results.of_state("failed")))))
+    for entry in results.final:
+        rows.append(
+            (
+                f"Final comparison: {entry['name']}",
+                _seconds(entry.get("seconds")),
+                str(len(entry.get("seeds") or [])),
+            )
+        )
+    blocks: list[Block] = [table(("What", "Time", "Runs"), rows)] if rows else []
+    picture = time_picture(results)
+    if picture is not None:
+        blocks.append(Pictures((picture,)))
+    return Section("time", "Where the time went", tuple(blocks))
+
+
+def _seconds(value: float | None) -> Cell:
+    return Cell(duration(value), "" if value is None else f"{value} s")

@@ -1,0 +1,72 @@
+"""results.json, and the reports that are written from it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tune.config import Sweep
+from tune.ledger import TrialRecord, timestamp
+from tune.objective import describe
+from tune.preparation import Facts
+from tune.reevaluation import rank
+from tune.space import epoch_budget
+
+SCHEMA = 1
+
+
+def results_tree(
+    sweep: Sweep,
+    facts: Facts,
+    *,
+    trials: Sequence[TrialRecord],
+    seconds: float,
+    study_name: str,
+    final: list[dict[str, Any]] | None = None,
+    verdict: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return results.json; without `final`, as it stands between the search and the re-evaluation."""
+    best = next(iter(rank(trials)), None)
+    return {
+        "schema": SCHEMA,
+        "name": sweep.config.name,
+        "created": timestamp(),
+        "synthetic": facts.synthetic,
+        "status": "searched" if final is None else "complete",
+        "data": facts.data,
+        "encoder": facts.encoder,
+        "objective": describe(sweep.config.objective),
+        "search": {
+            "space": {
+                key: dimension.model_dump(mode="json", exclude_none=True)
+                for key, dimension in sweep.config.search.space.items()
+            },
+            "searcher": sweep.config.search.searcher,
+            "scheduler": _scheduler(sweep),
+            "study_name": study_name,
+            "seconds": seconds,
+            "best_trial": None if best is None else best.number,
+            "trials": [record.as_json() for record in trials],
+        },
+        "final": final or [],
+        "verdict": verdict,
+        "environment": facts.environment,
+    }
+
+
+def write_reports(directory: Path, results: dict[str, Any]) -> None:
+    """Write the TensorBoard HParams table and the report, from what stands in the directory."""
+    from tune.report import write_report
+    from tune.tensorboard import write_hparams
+
+    write_hparams(directory, results)
+    write_report(directory)
+
+
+def _scheduler(sweep: Sweep) -> dict[str, Any]:
+    pretrain, total = epoch_budget(sweep.base, sweep.config.search.space)
+    tree = sweep.config.scheduler.model_dump(mode="json")
+    return {
+        **tree,
+        "first_rung": min(pretrain + sweep.config.scheduler.grace_epochs, total),
+        "max_epochs": total,
+    }

@@ -1,0 +1,49 @@
+"""What a trial is told: a plain mapping that travels to any node."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tune.config import Sweep, Value
+from tune.ledger import TrialRecord
+
+
+def search_spec(sweep: Sweep, number: int, params: Mapping[str, Value]) -> dict[str, Any]:
+    """Return the specification of search trial `number`."""
+    return _spec(
+        sweep, name=f"{number:04d}", role="search", number=number, params=params, seed=sweep.config.seed
+    )
+
+
+def final_spec(sweep: Sweep, name: str, params: Mapping[str, Value], seed: int) -> dict[str, Any]:
+    """Return the specification of one seed of the final comparison."""
+    return _spec(sweep, name=f"{name}-seed{seed}", role="final", number=seed, params=params, seed=seed)
+
+
+def record_of(spec: Mapping[str, Any]) -> TrialRecord:
+    """Return the record that a trial starts with."""
+    return TrialRecord(
+        name=spec["name"],
+        number=spec["number"],
+        params=dict(spec["params"]),
+        role=spec["role"],
+        seed=spec["seed"],
+    )
+
+
+def _spec(
+    sweep: Sweep, *, name: str, role: str, number: int, params: Mapping[str, Value], seed: int
+) -> dict[str, Any]:
+    tree, resources = sweep.tree(params, seed), sweep.config.resources
+    if resources.gpus_per_trial == 0 and tree["train"]["device"] == "auto":
+        # A trial without a GPU share must not take one that it happens to see.
+        tree["train"]["device"] = "cpu"
+    return {
+        "name": name,
+        "role": role,
+        "number": number,
+        "params": dict(params),
+        "seed": seed,
+        "config": tree,
+        "objective": sweep.config.objective.model_dump(mode="json"),
+        "num_threads": sweep.base.train.num_threads or max(1, int(resources.cpus_per_trial)),
+    }
