@@ -79,7 +79,7 @@ def _plus_plus(points: Tensor, num_clusters: int, generator: torch.Generator) ->
 
 def _lloyd(points: Tensor, centroids: Tensor, max_iterations: int, threshold: float) -> Clustering:
     labels = _assign(points, centroids)
-    for iteration in range(1, max_iterations + 1):
+    for iteration in range(1, max_iterations + 1):  # noqa: B007 (reported after the loop)
         moved = _means(points, labels, centroids)
         shift = float((moved - centroids).square().sum())
         centroids = moved

@@ -60,7 +60,7 @@ class DataConfig(Section):
     num_novel_relations: Annotated[int, Field(ge=2)] | None = None
     """C_u. Null: counted from the gold relations where the file has them."""
     novel_test_size: Annotated[float, Field(gt=0)] | None = None
-    """Novel test instances: a fraction below 1 or a count. Null: the paper's (1,600 of FewRel's 11,200 = 1/7; TACRED 0.15)."""
+    """Novel test instances: a fraction below 1 or a count. Null: the paper's (FewRel 1/7, TACRED 0.15)."""
     known_test_size: NonNegative | None = None
     """Known test instances: a fraction below 1 or a count. Null: none (the paper uses all), 1/7 in incremental mode."""
     builtin: BuiltinConfig = BuiltinConfig()
@@ -72,9 +72,13 @@ class DataConfig(Section):
     def _check_files(self) -> "DataConfig":
         if self.format != "builtin":
             if not self.known:
-                raise ValueError("`data.known` must name a file, but is empty; name the file with known relations")
+                raise ValueError(
+                    "`data.known` must name a file, but is empty; name the file with known relations"
+                )
             if not self.novel and self.pseudo_novel is None:
-                raise ValueError("`data.novel` must name a file, but is empty; name the file with novel instances")
+                raise ValueError(
+                    "`data.novel` must name a file, but is empty; name the file with novel instances"
+                )
         return self
 
 
@@ -206,7 +210,9 @@ def parse_override(text: str) -> tuple[str, Any]:
     """
     key, separator, value = text.partition("=")
     if not separator or not key.strip():
-        raise ConfigError(f"`--set` takes key.path=value, but got {text!r}; for example --set loss.center_weight=0.01")
+        raise ConfigError(
+            f"`--set` takes key.path=value, but got {text!r}; for example --set loss.center_weight=0.01"
+        )
     try:
         return key.strip(), _read_number(yaml.safe_load(value))
     except yaml.YAMLError as error:
@@ -227,7 +233,9 @@ def _read_number(value: Any) -> Any:
 
 def with_overrides(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of a nested mapping with dotted keys set."""
-    result: dict[str, Any] = {k: with_overrides(v, {}) if isinstance(v, Mapping) else v for k, v in tree.items()}
+    result: dict[str, Any] = {
+        k: with_overrides(v, {}) if isinstance(v, Mapping) else v for k, v in tree.items()
+    }
     for key, value in overrides.items():
         node = result
         *parents, leaf = key.split(".")
@@ -249,7 +257,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ConfigError(f"the configuration file must exist, but {path} doesn't; see configs/ for examples") from error
+        raise ConfigError(
+            f"the configuration file must exist, but {path} doesn't; see configs/ for examples"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{path} must be a readable YAML file, but {error}") from error
     if tree is None:

@@ -52,7 +52,7 @@ class Evaluator:
         gold: list[str] = []
         clusters: list[int] = []
         for part in ("train", "test") if split == "all" else (split,):
-            positions, relations = self._gold_of(part)
+            positions, relations = self.gold.of(self.novel_rows[part])
             clusters += predictor.predict_novel(part).classes[positions].tolist()
             gold += relations
         return clustering_metrics(gold, clusters)
@@ -63,7 +63,7 @@ class Evaluator:
         `novel_test.*`; in incremental mode also `all_test.*` (known and novel test together, unified classifier),
         `known_accuracy` and `novel_accuracy_hungarian`. Empty where no novel test instance carries gold.
         """
-        positions, relations = self._gold_of("test")
+        positions, relations = self.gold.of(self.novel_rows["test"])
         if not relations:
             return {}
         metrics = {f"novel_test.{name}": value for name, value in self.score_novel(predictor).items()}
@@ -71,20 +71,18 @@ class Evaluator:
             metrics |= self._evaluate_unified(predictor, positions, relations)
         return metrics
 
-    def _evaluate_unified(self, predictor: Predictor, positions: Rows, relations: list[str]) -> dict[str, float]:
+    def _evaluate_unified(
+        self, predictor: Predictor, positions: Rows, relations: list[str]
+    ) -> dict[str, float]:
         known = predictor.predict_unified("known").classes
         novel = predictor.predict_unified("novel").classes[positions]
-        gold = [*(f"known {label}" for label in self.known_test_labels), *(f"novel {name}" for name in relations)]
+        gold = [
+            *(f"known {label}" for label in self.known_test_labels),
+            *(f"novel {name}" for name in relations),
+        ]
         together = clustering_metrics(gold, np.concatenate([known, novel]))
         return {
             **{f"all_test.{name}": value for name, value in together.items()},
             "known_accuracy": float(np.mean(known == self.known_test_labels)),
             "novel_accuracy_hungarian": hungarian_accuracy(relations, novel - predictor.num_known_relations),
         }
-
-    def _gold_of(self, split: str) -> tuple[Rows, list[str]]:
-        """Return positions within the split that carry gold, and their relations."""
-        found = [
-            (i, relation) for i, row in enumerate(self.novel_rows[split].tolist()) if (relation := self.gold.relations[row])
-        ]
-        return np.array([i for i, _ in found], dtype=np.int64), [relation for _, relation in found]

@@ -87,7 +87,8 @@ def pair_loss(
 ) -> Float[Tensor, ""]:
     """Mean over all ordered pairs, diagonal included, of equation 13.
 
-    Same pseudo label: KL(P*||Q) + KL(Q*||P) (9); different: max(0, sigma - KL(P*||Q)) + max(0, sigma - KL(Q*||P)) (11-12).
+    Same pseudo label: KL(P*||Q) + KL(Q*||P) (9).
+    Different ones: max(0, sigma - KL(P*||Q)) + max(0, sigma - KL(Q*||P)) (11-12).
 
     Args:
         logits: Novel classifier's outputs for unlabeled instances.
@@ -100,7 +101,9 @@ def pair_loss(
     divergence = pairwise_kl(F.log_softmax(logits, dim=1))
     same = pseudo_labels[:, None] == pseudo_labels[None, :]
     cost = torch.where(same, divergence, (margin - divergence).clamp(min=0))
-    return 2 * cost.mean()  # the mean over (i, j) already holds both directions; each pair's cost is their sum
+    return (
+        2 * cost.mean()
+    )  # the mean over (i, j) already holds both directions; each pair's cost is their sum
 
 
 def rampup(joint_epoch: int, *, peak: float, num_epochs: int) -> float:
@@ -118,7 +121,7 @@ def rampup(joint_epoch: int, *, peak: float, num_epochs: int) -> float:
 def incremental_loss(
     unified_logits: Float[Tensor, "B C"], novel_logits: Float[Tensor, "B K"], num_known_relations: int
 ) -> Float[Tensor, ""]:
-    """Cross entropy of unlabeled instances against C_l + argmax of the novel classifier (second term of 17, without mu).
+    """Cross entropy of unlabeled instances against C_l + argmax of the novel classifier (17, second term without mu).
 
     No gradient passes through the label.
 

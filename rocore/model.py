@@ -1,6 +1,7 @@
 """The trainable parts: layer r, projector g, reconstructor d and the classifiers."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -15,7 +16,7 @@ RECTIFIERS = {"leaky_relu": nn.LeakyReLU, "relu": nn.ReLU}
 def dense_network(sizes: tuple[int, ...], rectifier: str) -> nn.Sequential:
     """Return linear layers of the given sizes with rectifiers between them and a linear output."""
     layers: list[nn.Module] = []
-    for i, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for i, (inputs, outputs) in enumerate(pairwise(sizes)):
         if i:
             layers.append(RECTIFIERS[rectifier]())
         layers.append(nn.Linear(inputs, outputs))

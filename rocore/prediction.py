@@ -55,7 +55,9 @@ class Predictor:
         """
         for start in range(0, len(sentences), CHUNK):
             source = Source(tuple(sentences[start : start + CHUNK]), name)
-            yield from self._predict_chunk(tokenize(source, self.encoder.tokenizer, self.config.encoder.max_pieces))
+            yield from self._predict_chunk(
+                tokenize(source, self.encoder.tokenizer, self.config.encoder.max_pieces)
+            )
 
     @torch.inference_mode()
     def _predict_chunk(self, source: TokenizedSource) -> Iterator[SentencePrediction]:
@@ -91,7 +93,8 @@ def load_predictor(folder: Path, device: str = "auto") -> Predictor:
     encoder = load_encoder(config.encoder.name)
     if encoder.fingerprint != run["fingerprints"]["encoder"]:
         raise CheckpointError(
-            f"the encoder must be the one that {folder} was trained with, but `{config.encoder.name}` has other weights now"
+            f"the encoder must be the one that {folder} was trained with, "
+            f"but `{config.encoder.name}` has other weights now"
         )
     where = resolve_device(device)
     model = RoCORE(
@@ -112,4 +115,6 @@ def _newest_weights(directory: RunDirectory) -> dict[str, Any]:
             return load_state(folder)[0][MODEL]
         except CheckpointError:
             continue
-    raise CheckpointError(f"{directory.folder} must hold a whole checkpoint, but holds none; train it with `rocore train`")
+    raise CheckpointError(
+        f"{directory.folder} must hold a whole checkpoint, but holds none; train it with `rocore train`"
+    )

@@ -77,7 +77,9 @@ class RunDirectory:
                 )
             self._check_same(config)
         elif self.folder.exists() and any(self.folder.iterdir()):
-            raise ConfigError(f"the run directory must be new or empty, but {self.folder} isn't; name another with --out")
+            raise ConfigError(
+                f"the run directory must be new or empty, but {self.folder} isn't; name another with --out"
+            )
         else:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomically(self.config_file, dump_config(config))
@@ -89,7 +91,9 @@ class RunDirectory:
             CheckpointError: If this is no run directory.
         """
         if not self.config_file.is_file():
-            raise CheckpointError(f"a run directory must hold config.yaml, but {self.folder} doesn't; give the --out of a `rocore train`")
+            raise CheckpointError(
+                f"a run directory must hold config.yaml, but {self.folder} doesn't; give the --out of a `rocore train`"
+            )
         return load_config(self.config_file)
 
     def describe(self, prepared: Prepared) -> None:
@@ -171,8 +175,12 @@ class RunDirectory:
     def write_predictions(self, rows: Iterable[int], prediction: Prediction) -> None:
         """Write predictions.jsonl."""
         lines = (
-            json.dumps({"index": int(row), "cluster": int(cluster), "probability": round(float(probability), 6)})
-            for row, cluster, probability in zip(rows, prediction.classes, prediction.probabilities, strict=True)
+            json.dumps(
+                {"index": int(row), "cluster": int(cluster), "probability": round(float(probability), 6)}
+            )
+            for row, cluster, probability in zip(
+                rows, prediction.classes, prediction.probabilities, strict=True
+            )
         )
         write_atomically(self.predictions_file, "".join(line + "\n" for line in lines))
 

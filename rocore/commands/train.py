@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Train RoCORE and write a run directory.")
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Run directory. Default: runs/<config>-seed<seed>.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Run directory. Default: runs/<config>-seed<seed>."
+)
 @click.option("--resume", is_flag=True, help="Go on from the newest whole checkpoint of the same run.")
 @set_option
 def train(config: Path, out: Path | None, resume: bool, overrides: dict[str, Any]) -> None:
-    """Train RoCORE as CONFIG says: pre-training, then joint epochs until pseudo labels stand still or a maximum.
+    r"""Train RoCORE as CONFIG says: pre-training, then joint epochs until pseudo labels stand still or a maximum.
 
     The run directory holds config.yaml, splits.json, epochs.jsonl, metrics.json, predictions.jsonl, TensorBoard events
     and checkpoints. A killed run goes on with the same command and --resume, and ends with the same numbers.
@@ -60,10 +62,16 @@ def _show_start(prepared: "Prepared", epochs_done: int) -> None:
 
 def _show_epoch(report: "EpochReport", metrics: dict[str, float]) -> None:
     losses = "  ".join(f"{name} {value:.4f}" for name, value in report.losses.items())
-    change = "" if report.pseudo_label_change is None else f"  pseudo labels changed {report.pseudo_label_change:.1%}"
+    change = (
+        ""
+        if report.pseudo_label_change is None
+        else f"  pseudo labels changed {report.pseudo_label_change:.1%}"
+    )
     score = f"  novel test B3 F1 {metrics['novel_test.b3_f1']:.3f}" if metrics else ""
     seconds = sum(report.seconds.values())
-    click.echo(f"epoch {report.epoch:3d} {report.phase:8s} {seconds:6.1f} s  {losses}{change}{score}", err=True)
+    click.echo(
+        f"epoch {report.epoch:3d} {report.phase:8s} {seconds:6.1f} s  {losses}{change}{score}", err=True
+    )
     sys.stderr.flush()
 
 
@@ -71,10 +79,14 @@ def _show_result(result: "RunResult", folder: Path) -> None:
     metrics = result.metrics
     click.echo(f"{metrics['epochs']} epochs, stopped: {result.stop_reason}; {folder}")
     if not metrics["gold"]:
-        click.echo("no gold relations in the novel file: clusters are in predictions.jsonl, there is nothing to score")
+        click.echo(
+            "no gold relations in the novel file: clusters are in predictions.jsonl, there is nothing to score"
+        )
     for group in ("novel_test", "all_test"):
         if group in metrics:
-            click.echo(f"{group}: " + "  ".join(f"{name} {value:.3f}" for name, value in metrics[group].items()))
+            click.echo(
+                f"{group}: " + "  ".join(f"{name} {value:.3f}" for name, value in metrics[group].items())
+            )
     for name in ("known_accuracy", "novel_accuracy_hungarian"):
         if name in metrics:
             click.echo(f"{name}: {metrics[name]:.3f}")

@@ -91,7 +91,8 @@ class TrunkCache:
             CacheError: If an entry can't be written.
         """
         keys = {
-            r: TrunkKey(source.fingerprint, encoder.fingerprint, r, precision, max_pieces) for r in output_layers
+            r: TrunkKey(source.fingerprint, encoder.fingerprint, r, precision, max_pieces)
+            for r in output_layers
         }
         stores = {r: store for r, key in keys.items() if (store := self.attach(key)) is not None}
         if len(stores) == len(keys):
@@ -134,7 +135,9 @@ class TrunkCache:
             for folder in folders.values():
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def _check_space(self, tokenized: TokenizedSource, encoder: Encoder, precision: str, num_entries: int) -> None:
+    def _check_space(
+        self, tokenized: TokenizedSource, encoder: Encoder, precision: str, num_entries: int
+    ) -> None:
         """A full disk under a memory map is a bus error, so it is asked before."""
         needed = int(tokenized.offsets[-1]) * encoder.hidden_size * DTYPES[precision].itemsize * num_entries
         free = shutil.disk_usage(self.folder).free
@@ -165,7 +168,9 @@ def entry_fault(folder: Path) -> str | None:
 
 def _finish_entry(folder: Path, key: TrunkKey, tokenized: TokenizedSource, hidden_size: int) -> None:
     """Write index and description beside `hidden.bin`."""
-    spans = np.stack([tokenized.head_start, tokenized.head_end, tokenized.tail_start, tokenized.tail_end], axis=1)
+    spans = np.stack(
+        [tokenized.head_start, tokenized.head_end, tokenized.tail_start, tokenized.tail_end], axis=1
+    )
     index = {"offsets": tokenized.offsets.astype(np.int64), "spans": spans.astype(np.int64)}
     save_file(index, folder / "index.safetensors")
     digests = {}
@@ -188,6 +193,10 @@ def _map_entry(folder: Path) -> TokenStore:
     entry = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
     num_tokens, hidden_size = entry["shape"]
     dtype = DTYPES[entry["key"]["precision"]]
-    flat = torch.from_file(str(folder / "hidden.bin"), shared=False, size=num_tokens * hidden_size, dtype=dtype)
+    flat = torch.from_file(
+        str(folder / "hidden.bin"), shared=False, size=num_tokens * hidden_size, dtype=dtype
+    )
     index = load_file(folder / "index.safetensors")
-    return TokenStore(hidden=flat.view(num_tokens, hidden_size), offsets=index["offsets"], spans=index["spans"])
+    return TokenStore(
+        hidden=flat.view(num_tokens, hidden_size), offsets=index["offsets"], spans=index["spans"]
+    )

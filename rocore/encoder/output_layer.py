@@ -36,7 +36,7 @@ class _Scatter(torch.autograd.Function):
 
 def scatter_rows(rows: Tensor, slots: Tensor, num_slots: int, fill: float = 0.0) -> Tensor:
     """Return a (num_slots, width) grid with `rows`, shape (R, width), at the distinct `slots`, shape (R,)."""
-    grid: Tensor = _Scatter.apply(rows, slots, num_slots, fill)
+    grid: Tensor = _Scatter.apply(rows, slots, num_slots, fill)  # type: ignore[no-untyped-call]
     return grid
 
 
@@ -71,7 +71,9 @@ class OutputLayer(nn.Module):
 
     def _load(self, weights: dict[str, Tensor]) -> None:
         for kind in ("weight", "bias"):
-            weights[f"key_value.{kind}"] = torch.cat([weights.pop(f"key.{kind}"), weights.pop(f"value.{kind}")])
+            weights[f"key_value.{kind}"] = torch.cat(
+                [weights.pop(f"key.{kind}"), weights.pop(f"value.{kind}")]
+            )
         self.load_state_dict(weights)
 
     def forward(self, batch: TokenBatch) -> Float[Tensor, "B 2H"]:
@@ -91,7 +93,9 @@ class OutputLayer(nn.Module):
         """Multi-head attention of the span tokens to all tokens of their sentence."""
         heads, size = self.num_heads, batch.size
         width = queries.shape[1] // heads
-        query = scatter_rows(self.query(queries) / math.sqrt(width), batch.query_slots, size * batch.most_queries)
+        query = scatter_rows(
+            self.query(queries) / math.sqrt(width), batch.query_slots, size * batch.most_queries
+        )
         query = query.view(size, batch.most_queries, heads, width).transpose(1, 2)
         key_value = scatter_rows(self.key_value(batch.hidden), batch.key_slots, size * batch.longest)
         key, value = key_value.view(size, batch.longest, 2, heads, width).permute(2, 0, 3, 1, 4)
@@ -101,7 +105,8 @@ class OutputLayer(nn.Module):
         scores = scores.add_(batch.key_mask[:, None, None, :])
         weights = F.dropout(scores.softmax(-1, dtype=torch.float32), self.attention_dropout, self.training)
         context = (weights.to(value.dtype) @ value).transpose(1, 2).reshape(size * batch.most_queries, -1)
-        return context.index_select(0, batch.query_slots)
+        attended: Tensor = context.index_select(0, batch.query_slots)
+        return attended
 
     def _position_bias(self, table: Tensor, batch: TokenBatch) -> Float[Tensor, "B A queries L"]:
         """Relative-position biases (MPNet) of every query to every key of its sentence."""

@@ -37,7 +37,9 @@ def locate(name: str) -> str:
             )
         return str(path)
     if name.startswith((".", "/", "~")):
-        raise EncoderError(f"encoder folder must exist, but {path} doesn't; give a folder, a hub name or an alias: minilm")
+        raise EncoderError(
+            f"encoder folder must exist, but {path} doesn't; give a folder, a hub name or an alias: minilm"
+        )
     return name
 
 
@@ -106,11 +108,14 @@ def load_encoder(name: str) -> Encoder:
         if isinstance(error, EncoderError):
             raise
         raise EncoderError(
-            f"encoder `{name}` must be a folder with an encoder, a reachable hub name or an alias ({', '.join(ALIASES)}), "
-            f"but loading it failed: {str(error).splitlines()[0]}"
+            f"encoder `{name}` must be a folder with an encoder, an alias ({', '.join(ALIASES)}) or a reachable hub name, "
+            f"but loading it failed ({str(error).splitlines()[0]}); "
+            "where no hub can be reached, give a folder: --set encoder.name=FOLDER"
         ) from error
     if not tokenizer.is_fast:
-        raise EncoderError(f"encoder `{name}` must come with a fast tokenizer (tokenizer.json), but has only a slow one")
+        raise EncoderError(
+            f"encoder `{name}` must come with a fast tokenizer (tokenizer.json), but has only a slow one"
+        )
     model.eval().requires_grad_(requires_grad=False)
     return Encoder(name=name, model=model, tokenizer=tokenizer, architecture=architecture)
 

@@ -5,6 +5,7 @@ Shapes: n sentences and T tokens in a store; B sentences, P tokens, Q span token
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -132,7 +133,7 @@ class TokenBank:
         store = np.searchsorted(self._first_token, tokens, side="right") - 1
         edges = [0, *(np.flatnonzero(np.diff(store)) + 1).tolist(), len(tokens)]
         out = torch.empty(len(tokens), self.hidden_size, dtype=self.dtype, device=self.device)
-        for start, end in zip(edges[:-1], edges[1:], strict=True):
+        for start, end in pairwise(edges):
             s = int(store[start])
             index = self._to_device(tokens[start:end] - self._first_token[s])
             torch.index_select(self._hidden[s], 0, index, out=out[start:end])

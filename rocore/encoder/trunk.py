@@ -97,7 +97,12 @@ def _create_raw(path: Path, shape: tuple[int, int], dtype: torch.dtype) -> Tenso
 
 
 def _run_batch(
-    model: Any, source: TokenizedSource, sentences: Any, layers: Sequence[int], dtype: torch.dtype, device: torch.device
+    model: Any,
+    source: TokenizedSource,
+    sentences: Any,
+    layers: Sequence[int],
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> dict[int, tuple[Tensor, Tensor]]:
     """Return, by output layer, token numbers and their hidden states."""
     lengths = np.diff(source.offsets)[sentences]
@@ -111,7 +116,9 @@ def _run_batch(
     captured: dict[int, Tensor] = {}
     with ExitStack() as stack:
         for r in layers[:-1]:
-            handle = model.encoder.layer[r - 1].register_forward_pre_hook(_capture(captured, r), with_kwargs=True)
+            handle = model.encoder.layer[r - 1].register_forward_pre_hook(
+                _capture(captured, r), with_kwargs=True
+            )
             stack.callback(handle.remove)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
             out = model(input_ids=piece_ids.to(device), attention_mask=mask.to(device).long())

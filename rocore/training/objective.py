@@ -39,10 +39,11 @@ class ClusteringObjective:
         if self._config.use_reconstruction:
             reconstruction = self._model.reconstructor(relation_repr)
             halves = (slice(None, num_labeled), slice(num_labeled, None))
-            error = sum(
-                reconstruction_loss(reconstruction[half], entity_pair_repr[half], scale=self._config.scale) / 2
+            errors = [
+                reconstruction_loss(reconstruction[half], entity_pair_repr[half], scale=self._config.scale)
                 for half in halves
-            )
+            ]
+            error = (errors[0] + errors[1]) / 2
             record("reconstruction", error)
             total = total + error
         if self._center:
@@ -62,7 +63,9 @@ class JointObjective:
         mode = config.incremental
         self._rampup = rampup(joint_epoch, peak=mode.rampup_peak, num_epochs=mode.rampup_epochs)
 
-    def __call__(self, entity_pair_repr: Tensor, labels: Tensor, pseudo_labels: Tensor, record: Record) -> Tensor:
+    def __call__(
+        self, entity_pair_repr: Tensor, labels: Tensor, pseudo_labels: Tensor, record: Record
+    ) -> Tensor:
         """Return the loss of a batch whose first `len(labels)` rows are labeled."""
         logits = self._model.logits(entity_pair_repr, len(labels))
         total = pair_loss(logits.novel, pseudo_labels, margin=self._config.pair_margin)

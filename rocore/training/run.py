@@ -10,6 +10,7 @@ import torch
 
 from rocore.config import Config
 from rocore.encoder.cache import Progress
+from rocore.errors import CheckpointError
 from rocore.progress import silent
 from rocore.run_directory import RunDirectory, write_json
 from rocore.scalars import TensorBoardLogger
@@ -138,3 +139,25 @@ def scalars_of(report: EpochReport) -> dict[str, float]:
     if report.silhouette is not None:
         scalars["silhouette"] = report.silhouette
     return scalars | {f"seconds/{part}": seconds for part, seconds in report.seconds.items()}
+
+
+def evaluate_run(folder: Path, progress: Progress = silent) -> tuple[int, dict[str, float]]:
+    """Return the epoch of a run's newest whole checkpoint and its metrics by dotted name (empty without gold).
+
+    Raises:
+        CheckpointError: If the folder is no run directory, holds no whole checkpoint, or its data have changed.
+    """
+    directory = RunDirectory(folder)
+    config, run = directory.load_config(), directory.read_run()
+    prepared = prepare(config, progress)
+    changed = [name for name, value in prepared.fingerprints.items() if run["fingerprints"][name] != value]
+    if changed:
+        raise CheckpointError(
+            f"data and encoder must be those that {folder} was trained on, but changed: {', '.join(changed)}"
+        )
+    trainer = Trainer(config, prepared.task)
+    if not directory.load_checkpoint(trainer):
+        raise CheckpointError(
+            f"{folder} must hold a whole checkpoint, but holds none; train it with `rocore train`"
+        )
+    return trainer.epoch, prepared.evaluator.evaluate(trainer) if prepared.evaluator is not None else {}

@@ -14,7 +14,12 @@ from torch import Tensor
 from rocore.errors import CheckpointError
 
 FORMAT = 1
-MODEL, OPTIMIZER, CLUSTERS, STATE = "model.safetensors", "optimizer.safetensors", "clusters.safetensors", "state.json"
+MODEL, OPTIMIZER, CLUSTERS, STATE = (
+    "model.safetensors",
+    "optimizer.safetensors",
+    "clusters.safetensors",
+    "state.json",
+)
 
 
 def save_state(
@@ -50,10 +55,14 @@ def load_state(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, An
         state: dict[str, Any] = json.loads((folder / STATE).read_text(encoding="utf-8"))
         for name, digest in state["sha256"].items():
             if _digest(folder / name) != digest:
-                raise CheckpointError(f"checkpoint {folder} must be whole, but {name} doesn't have its checksum")
+                raise CheckpointError(
+                    f"checkpoint {folder} must be whole, but {name} doesn't have its checksum"
+                )
         return {name: load_file(folder / name) for name in state["sha256"]}, state
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise CheckpointError(f"checkpoint {folder} can't be read: {type(error).__name__}: {error}") from error
+        raise CheckpointError(
+            f"checkpoint {folder} can't be read: {type(error).__name__}: {error}"
+        ) from error
 
 
 def flatten_adam(optimizer: torch.optim.Optimizer, names: dict[Tensor, str]) -> dict[str, Tensor]:
@@ -65,7 +74,9 @@ def flatten_adam(optimizer: torch.optim.Optimizer, names: dict[Tensor, str]) -> 
     }
 
 
-def restore_adam(optimizer: torch.optim.Optimizer, names: dict[Tensor, str], tensors: dict[str, Tensor]) -> None:
+def restore_adam(
+    optimizer: torch.optim.Optimizer, names: dict[Tensor, str], tensors: dict[str, Tensor]
+) -> None:
     """Set Adam's moments and step counts from `flatten_adam`'s form."""
     for parameter, name in names.items():
         moments = {

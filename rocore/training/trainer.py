@@ -27,7 +27,15 @@ from rocore.losses import known_centroids
 from rocore.model import RoCORE
 from rocore.training.objective import ClusteringObjective, JointObjective
 from rocore.training.order import PairedBatch, derive_seed, paired_batches
-from rocore.training.state import CLUSTERS, MODEL, OPTIMIZER, flatten_adam, load_state, restore_adam, save_state
+from rocore.training.state import (
+    CLUSTERS,
+    MODEL,
+    OPTIMIZER,
+    flatten_adam,
+    load_state,
+    restore_adam,
+    save_state,
+)
 from rocore.training.task import TrainingTask
 
 FEATURE_BATCH_TOKENS = 16384
@@ -75,11 +83,15 @@ class Trainer:
                 num_novel_relations=task.num_novel_relations,
                 incremental=self.incremental,
             ).to(task.device)
-        self._names = {parameter: name for name, parameter in self.model.named_parameters()}
+        self._names: dict[Tensor, str] = {
+            parameter: name for name, parameter in self.model.named_parameters()
+        }
         self._optimizer = make_adam(self.model, config)
         self._labels = torch.from_numpy(task.known_train_labels).to(task.device)
         self._rows = task.rows
-        ends = np.cumsum([len(task.known_train), len(task.novel_train), len(task.known_test), len(task.novel_test)])
+        ends = np.cumsum(
+            [len(task.known_train), len(task.novel_train), len(task.known_test), len(task.novel_test)]
+        )
         self._parts = {
             name: slice(int(start), int(end))
             for name, start, end in zip(
@@ -223,7 +235,11 @@ class Trainer:
         sums = _Sums()
         with self._timed("steps"):
             for batch in self._batches():
-                h = self._embed(np.concatenate([self.task.known_train[batch.labeled], self.task.novel_train[batch.unlabeled]]))
+                h = self._embed(
+                    np.concatenate(
+                        [self.task.known_train[batch.labeled], self.task.novel_train[batch.unlabeled]]
+                    )
+                )
                 labels = self._labels[torch.from_numpy(batch.labeled)]
                 pseudo_labels = self._pseudo_labels[torch.from_numpy(batch.unlabeled)]
                 loss = joint(h, labels, pseudo_labels, sums) + clustering(h.detach(), labels, sums)
@@ -267,7 +283,9 @@ class Trainer:
         return h.float()
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.task.device.type, dtype=torch.bfloat16, enabled=self.task.precision == "bf16")
+        return torch.autocast(
+            self.task.device.type, dtype=torch.bfloat16, enabled=self.task.precision == "bf16"
+        )
 
     def _part(self, name: str) -> Tensor:
         """Return h of one part of the data under the current layer r, shape (rows, 2H)."""
@@ -304,8 +322,13 @@ def make_adam(model: RoCORE, config: Config) -> torch.optim.Adam:
     is what Adam's own L2 term adds.
     """
     decayed = model.clustering_weights()
-    rest = [parameter for parameter in model.parameters() if all(parameter is not other for other in decayed)]
-    groups = [{"params": rest}, {"params": decayed, "weight_decay": 2 * config.loss.weight_decay}]
+    rest: list[Tensor] = [
+        parameter for parameter in model.parameters() if all(parameter is not other for other in decayed)
+    ]
+    groups: list[dict[str, Any]] = [
+        {"params": rest},
+        {"params": decayed, "weight_decay": 2 * config.loss.weight_decay},
+    ]
     return torch.optim.Adam(groups, lr=config.train.learning_rate, fused=True)
 
 

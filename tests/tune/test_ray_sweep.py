@@ -37,7 +37,7 @@ def make_trainable(engine_class, trainer_class):
         def run_epoch(self):
             marker = Path(self.config.data.root) / "lost-once"
             margin = self.config.loss.pair_margin
-            if margin == LOST and self.epoch == 3 and not marker.exists():
+            if margin == LOST and self.epoch == 1 and not marker.exists():
                 marker.touch()
                 os._exit(1)
             if margin == BROKEN and self.epoch == 1:

@@ -68,7 +68,7 @@ def read_grammar() -> Grammar:
     )
 
 
-def _read(name: str) -> Any:  # noqa: ANN401  (YAML: a mapping or a list)
+def _read(name: str) -> Any:
     return yaml.safe_load(files(__package__).joinpath(f"{name}.yaml").read_text(encoding="utf-8"))
 
 

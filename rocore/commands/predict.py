@@ -1,0 +1,38 @@
+"""`rocore predict`: clusters or known relations of new sentences."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+
+@click.command(short_help="Predict clusters or known relations of new sentences.")
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="File to write. Default: standard output.")
+def predict(directory: Path, file: Path, out: Path | None) -> None:
+    """Apply the run in DIRECTORY to the sentences of FILE (the generic JSONL; relations are not needed).
+
+    One JSON line a sentence, in order: `index`, `cluster` (of the novel relations) or `relation` (a known one), and
+    `probability`. A run in standard mode takes every sentence to be novel; one in incremental mode also names known
+    relations.
+    """
+    from rocore.data import read_sentences
+    from rocore.prediction import load_predictor
+    from rocore.run_directory import write_atomically
+
+    sentences = read_sentences(file)
+    predictor = load_predictor(directory)
+    lines = (
+        json.dumps({"index": index, **asdict(prediction)}, ensure_ascii=False) + "\n"
+        for index, prediction in enumerate(
+            predictor.predict([instance.sentence for instance in sentences], str(file))
+        )
+    )
+    if out is None:
+        sys.stdout.writelines(lines)
+        return
+    write_atomically(out, "".join(lines))
+    click.echo(f"{len(sentences)} predictions in {out}")
