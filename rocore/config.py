@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from rocore.errors import ConfigError
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
-Files = str | tuple[str, ...]
+Files = tuple[str, ...]
 
 
 class Section(BaseModel):
@@ -67,6 +67,11 @@ class DataConfig(Section):
     """The generator's own keys."""
     pseudo_novel: PseudoNovelConfig | None = None
     """Set by the search: hide known relations and never read `novel`."""
+
+    @field_validator("known", "novel", mode="before")
+    @classmethod
+    def _one_file_is_a_list_of_one(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _check_files(self) -> "DataConfig":

@@ -43,6 +43,11 @@ def write_atomically(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
+def _is_leftover(path: Path) -> bool:
+    """Whether `write_atomically` was killed before it could rename this file."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically."""
     write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
@@ -76,7 +81,7 @@ class RunDirectory:
                     "add --resume to go on with it, or name another with --out"
                 )
             self._check_same(config)
-        elif self.folder.exists() and any(self.folder.iterdir()):
+        elif self.folder.exists() and not all(_is_leftover(path) for path in self.folder.iterdir()):
             raise ConfigError(
                 f"the run directory must be new or empty, but {self.folder} isn't; name another with --out"
             )

@@ -31,7 +31,7 @@ def resolve(root: str, names: Files, role: str) -> dict[str, Path]:
             "set it with --set data.root=FOLDER"
         )
     found: dict[str, Path] = {}
-    for name in (names,) if isinstance(names, str) else names:
+    for name in names:
         path = _resolve_one(folder, name, role)
         relative = str(path.relative_to(folder) if path.is_relative_to(folder) else path)
         if relative in found:

@@ -96,7 +96,11 @@ class NovelGold:
 
     def of(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[str]]:
         """Return positions within `rows` whose rows carry gold, and their relations."""
-        found = [(i, relation) for i, row in enumerate(rows.tolist()) if (relation := self.relations[row]) is not None]
+        found = [
+            (i, relation)
+            for i, row in enumerate(rows.tolist())
+            if (relation := self.relations[row]) is not None
+        ]
         return np.array([i for i, _ in found], dtype=np.int64), [relation for _, relation in found]
 
 

@@ -78,7 +78,7 @@ def _read(config: DataConfig, *, with_novel: bool) -> tuple[list[Instance], list
             read[role] = ROLES[role](read[role])
         if not read[role]:
             raise DataError(
-                f"`data.{role}` must hold instances of {role} relations, but {names!r} holds none"
+                f"`data.{role}` must hold instances of {role} relations, but {', '.join(names)} holds none"
             )
     return read["known"], read["novel"], files
 
@@ -88,7 +88,7 @@ def _pool(instances: Sequence[Instance], role: str, config: DataConfig) -> Sourc
         name = f"builtin {role}"
     else:
         names = config.known if role == "known" else config.novel
-        name = names if isinstance(names, str) else " + ".join(names)
+        name = " + ".join(names)
     return Source(tuple(instance.sentence for instance in instances), name)
 
 

@@ -2,15 +2,18 @@
 
 An entry is a folder `<root>/trunk/<key>/` with `hidden.bin` (raw tokens, (T, H)), `index.safetensors` (sentence offsets
 and entity spans) and `entry.json` (what it is, shapes, SHA-256 of both files). It is written under a temporary name and
-renamed, so an entry is whole or absent; a torn or corrupt one is noticed by its checksums and rebuilt.
+renamed, so an entry is whole or absent; a torn or corrupt one is noticed by its checksums and rebuilt. What a killed
+writer left behind is removed by the next one on its machine.
 """
 
 import fcntl
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,14 +66,13 @@ class TrunkCache:
         self.folder = root / "trunk"
 
     def attach(self, key: TrunkKey) -> TokenStore | None:
-        """Map an entry; None where it is absent or not whole (a broken entry is reported and removed)."""
+        """Map an entry; None where it is absent or not whole (a broken entry is reported)."""
         folder = self.folder / key.digest
         if not folder.is_dir():
             return None
         fault = entry_fault(folder)
         if fault is not None:
             log.warning("trunk cache entry %s is broken (%s); it is built anew", folder.name, fault)
-            shutil.rmtree(folder, ignore_errors=True)
             return None
         return _map_entry(folder)
 
@@ -99,7 +101,7 @@ class TrunkCache:
             return stores
         try:
             with self._lock(f"{source.fingerprint[:16]}-{encoder.fingerprint[:16]}"):
-                missing = {r: key for r, key in keys.items() if r not in stores and self.attach(key) is None}
+                missing = {r: key for r, key in keys.items() if r not in stores and self._fault(key)}
                 if missing:
                     tokenized = tokenize(source, encoder.tokenizer, max_pieces)
                     advance = progress(f"frozen trunk of {source.name}", len(source.sentences))
@@ -121,19 +123,40 @@ class TrunkCache:
         advance: Advance,
     ) -> None:
         """Write entries for several output layers in one pass over the sentences."""
-        folders = {r: self.folder / f".{key.digest}.{os.getpid()}.tmp" for r, key in keys.items()}
+        writer = f"{socket.gethostname()}.{os.getpid()}"
+        folders = {r: self.folder / f".{key.digest}.{writer}.tmp" for r, key in keys.items()}
         try:
-            for folder in folders.values():
+            for r, folder in folders.items():
+                self._remove_leftovers(keys[r])
                 folder.mkdir(parents=True)
             outputs = {r: folder / "hidden.bin" for r, folder in folders.items()}
             self._check_space(tokenized, encoder, precision, len(keys))
             run_trunk(encoder, tokenized, outputs, precision=precision, device=device, advance=advance)
             for r, folder in folders.items():
                 _finish_entry(folder, keys[r], tokenized, encoder.hidden_size)
-                folder.rename(self.folder / keys[r].digest)
+                self._publish(folder, keys[r])
         finally:
             for folder in folders.values():
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def _fault(self, key: TrunkKey) -> str | None:
+        return entry_fault(self.folder / key.digest)
+
+    def _remove_leftovers(self, key: TrunkKey) -> None:
+        """Remove what killed writers left; the lock is held, so no other writer of this machine is at work."""
+        for folder in self.folder.glob(f".{key.digest}.{socket.gethostname()}.*.tmp"):
+            shutil.rmtree(folder)
+
+    def _publish(self, folder: Path, key: TrunkKey) -> None:
+        """Rename a finished entry into place, where a broken one may stand or another machine's whole one."""
+        final = self.folder / key.digest
+        if self._fault(key) is not None:
+            shutil.rmtree(final, ignore_errors=True)
+        try:
+            folder.rename(final)
+        except OSError:
+            if self._fault(key) is not None:
+                raise
 
     def _check_space(
         self, tokenized: TokenizedSource, encoder: Encoder, precision: str, num_entries: int
@@ -157,11 +180,15 @@ def entry_fault(folder: Path) -> str | None:
     """Return what is wrong with an entry, or None."""
     try:
         entry = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
-        for name, digest in entry["sha256"].items():
+        num_bytes = math.prod(entry["shape"]) * DTYPES[entry["key"]["precision"]].itemsize
+        size = (folder / "hidden.bin").stat().st_size
+        if size != num_bytes:
+            return f"hidden.bin must hold {num_bytes} bytes, but holds {size}"
+        for name in ("hidden.bin", "index.safetensors"):
             with (folder / name).open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                if hashlib.file_digest(file, "sha256").hexdigest() != entry["sha256"][name]:
                     return f"{name} doesn't have its checksum"
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         return f"{type(error).__name__}: {error}"
     return None
 

@@ -3,7 +3,7 @@
 Of layer r's output only head and tail tokens are pooled, so only they need queries, attention output and the
 feed-forward block; keys and values are needed for every token. The numbers are those of the whole layer.
 
-Shapes: B sentences, P tokens, Q span tokens, A heads, H hidden size, L tokens of the longest sentence.
+Shapes: B sentences, P tokens, Q span tokens, A heads, H hidden size, D = 2H, L tokens of the longest sentence.
 """
 
 import math
@@ -76,7 +76,7 @@ class OutputLayer(nn.Module):
             )
         self.load_state_dict(weights)
 
-    def forward(self, batch: TokenBatch) -> Float[Tensor, "B 2H"]:
+    def forward(self, batch: TokenBatch) -> Float[Tensor, "B D"]:
         """Return the entity pair representation h = h_head (+) h_tail (equation 3), fp32."""
         residual = batch.hidden.index_select(0, batch.query_tokens)
         context = self._attend(residual, batch)

@@ -61,6 +61,8 @@ def train_run(
     if config.train.num_threads is not None:
         set_threads(config.train.num_threads)
     prepared = prepare(config, progress)
+    if directory.run_file.exists():
+        _check_unchanged(directory, prepared.fingerprints | prepared.corpus.files)
     directory.describe(prepared)
     trainer = Trainer(config, prepared.task)
     directory.load_checkpoint(trainer)
@@ -148,16 +150,24 @@ def evaluate_run(folder: Path, progress: Progress = silent) -> tuple[int, dict[s
         CheckpointError: If the folder is no run directory, holds no whole checkpoint, or its data have changed.
     """
     directory = RunDirectory(folder)
-    config, run = directory.load_config(), directory.read_run()
+    config = directory.load_config()
     prepared = prepare(config, progress)
-    changed = [name for name, value in prepared.fingerprints.items() if run["fingerprints"][name] != value]
-    if changed:
-        raise CheckpointError(
-            f"data and encoder must be those that {folder} was trained on, but changed: {', '.join(changed)}"
-        )
+    _check_unchanged(directory, prepared.fingerprints)
     trainer = Trainer(config, prepared.task)
     if not directory.load_checkpoint(trainer):
         raise CheckpointError(
             f"{folder} must hold a whole checkpoint, but holds none; train it with `rocore train`"
         )
     return trainer.epoch, prepared.evaluator.evaluate(trainer) if prepared.evaluator is not None else {}
+
+
+def _check_unchanged(directory: RunDirectory, now: dict[str, str]) -> None:
+    """Compare fingerprints by name with those that the run began with."""
+    run = directory.read_run()
+    before = run["fingerprints"] | run["files"]
+    changed = [name for name, value in now.items() if before.get(name) != value]
+    if changed:
+        raise CheckpointError(
+            f"data and encoder must be those that {directory.folder} was trained on, "
+            f"but changed: {', '.join(changed)}; restore them, or train in another folder"
+        )

@@ -91,7 +91,7 @@ class FakeEngine:
             evaluator=FakeEvaluator() if self.gold or config.data.pseudo_novel else None,
         )
 
-    def Trainer(self, config, task):
+    def Trainer(self, config, task):  # noqa: N802
         return FakeTrainer(config, task)
 
 

@@ -113,7 +113,7 @@ def test_run_goes_on_from_a_checkpoint_with_the_same_scores(engine, tmp_path):
 
 def test_run_with_a_torn_checkpoint_says_so(engine, tmp_path):
     run = search_run(CONFIG, ObjectiveConfig(), engine)
-    with pytest.raises(CheckpointError, match="must hold scores.json"):
+    with pytest.raises(CheckpointError, match=r"must hold scores\.json"):
         run.load(tmp_path)
 
 

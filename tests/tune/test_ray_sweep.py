@@ -45,7 +45,7 @@ def make_trainable(engine_class, trainer_class):
             return super().run_epoch()
 
     class Engine(engine_class):
-        def Trainer(self, config, task):
+        def Trainer(self, config, task):  # noqa: N802
             return Trainer(config, task)
 
     class FakeTrial(Trial):
@@ -122,7 +122,7 @@ def test_sweep_tells_the_truth_about_every_trial(sweep, trainable, tmp_path, cap
 
     # The best is the best, and it is compared with the paper's over seeds of its own.
     assert results["search"]["best_trial"] == by_margin[GOOD][0]["number"]
-    assert [entry["name"] for entry in results["final"]][0] == result.best_name
+    assert results["final"][0]["name"] == result.best_name
     assert "paper" in [entry["name"] for entry in results["final"]]
     assert {tuple(entry["seeds"]) for entry in results["final"]} == {(2, 3)}
     assert results["verdict"]["difference"] == pytest.approx(0.2)

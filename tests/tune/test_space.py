@@ -88,7 +88,9 @@ def test_space_that_can_not_be_searched_is_refused(make_sweep, changes, message)
 
 
 def test_center_weight_without_center_loss_is_refused(make_sweep):
-    with pytest.raises(ConfigError, match="`loss.center_weight` acts only where `loss.use_center` is true"):
+    with pytest.raises(
+        ConfigError, match=r"`loss\.center_weight` acts only where `loss\.use_center` is true"
+    ):
         make_sweep({"loss.use_center": False})
 
 

@@ -63,7 +63,7 @@ def test_load_data_home_is_expanded(fewrel, tmp_path, monkeypatch):
 @pytest.mark.parametrize("absolute", [True, False])
 def test_load_data_glob_with_one_match_is_taken(fewrel, tmp_path, absolute):
     name = f"{tmp_path}/kn*.json" if absolute else "kn*.json"
-    assert list(load_data(fewrel.model_copy(update={"known": name})).corpus.files) == [
+    assert list(load_data(fewrel.model_copy(update={"known": (name,)})).corpus.files) == [
         "known.json",
         "novel.json",
     ]
@@ -71,7 +71,7 @@ def test_load_data_glob_with_one_match_is_taken(fewrel, tmp_path, absolute):
 
 def test_load_data_name_with_brackets_of_a_file_is_no_glob(fewrel, tmp_path):
     (tmp_path / "known.json").rename(tmp_path / "k[1].json")
-    assert "k[1].json" in load_data(fewrel.model_copy(update={"known": "k[1].json"})).corpus.files
+    assert "k[1].json" in load_data(fewrel.model_copy(update={"known": ("k[1].json",)})).corpus.files
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_load_data_name_with_brackets_of_a_file_is_no_glob(fewrel, tmp_path):
 )
 def test_load_data_unclear_file_raises(fewrel, known, match):
     with pytest.raises(DataError, match=match):
-        load_data(fewrel.model_copy(update={"known": known}))
+        load_data(fewrel.model_copy(update={"known": (known,)}))
 
 
 def test_load_data_absent_root_raises(fewrel):
@@ -96,7 +96,7 @@ def test_load_data_absent_root_raises(fewrel):
 
 def test_load_data_several_files_are_joined_in_order(fewrel, write, fewrel_record):
     write("more.json", {"P1": [fewrel_record()], "P4": [fewrel_record()]})
-    corpus = load_data(fewrel.model_copy(update={"known": ("known.json", "more.json")})).corpus
+    corpus = load_data(fewrel.model_copy(update={"known": (("known.json", "more.json"),)})).corpus
     assert corpus.known_relations == ("P2", "P1", "P3", "P4")
     assert corpus.known_labels.tolist() == [0, 0, 1, 1, 1, 2, 1, 3]
 

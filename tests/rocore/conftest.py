@@ -1,0 +1,33 @@
+"""One thread of torch for every test, and the encoders that tests share."""
+
+from collections.abc import Callable, Iterator
+from functools import cache
+
+import pytest
+
+from rocore.encoder.source import Encoder
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder() -> Callable[[str], Encoder]:
+    """A random encoder of three layers by its architecture's name; tests leave it as it was."""
+    from .tiny import encoder_of
+
+    return cache(encoder_of)
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Encoder:
+    from rocore.encoder.source import load_encoder
+
+    return load_encoder("minilm")

@@ -1,0 +1,123 @@
+"""Tiny random encoders of each architecture, and random sentences of word pieces for them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rocore.config import Config, make_config
+from rocore.data.tokenization import TokenizedSource
+from rocore.encoder.architecture import ARCHITECTURES
+from rocore.encoder.source import Encoder
+from rocore.encoder.tokens import TokenBank, TokenStore
+from rocore.encoder.trunk import hidden_states
+
+NUM_LAYERS = 3
+NUM_PIECES = 60
+FIRST_PIECE = 5  # below it: padding and other special pieces, whose numbers differ by architecture
+CPU = torch.device("cpu")
+
+# Lengths 3..60; one-token entities, long entities, overlap, the same span twice, head after tail.
+SENTENCES = (
+    (3, (1, 2), (0, 1)),
+    (60, (2, 9), (40, 43)),
+    (17, (10, 12), (1, 4)),
+    (8, (1, 5), (3, 7)),
+    (5, (2, 3), (2, 3)),
+    (33, (0, 1), (32, 33)),
+    (12, (0, 12), (5, 6)),
+)
+"""Length, head span and tail span."""
+
+
+class WordTokenizer:
+    """A tokenizer that is only ever asked what it is."""
+
+    is_fast = True
+
+    @property
+    def backend_tokenizer(self) -> Any:
+        from tokenizers import Tokenizer, models
+
+        return Tokenizer(models.WordLevel({f"w{i}": i for i in range(NUM_PIECES)}, unk_token="w0"))
+
+
+def model_of(model_type: str) -> Any:
+    """Draw a model whose attention is far from uniform and whose norms and biases are not trivial."""
+    from transformers import BertConfig, BertModel, ElectraConfig, ElectraModel
+    from transformers import MPNetConfig, MPNetModel, RobertaConfig, RobertaModel
+
+    config_class, model_class, extra = {
+        "bert": (BertConfig, BertModel, {}),
+        "roberta": (RobertaConfig, RobertaModel, {"pad_token_id": 1}),
+        "electra": (ElectraConfig, ElectraModel, {"embedding_size": 20}),
+        "mpnet": (MPNetConfig, MPNetModel, {"pad_token_id": 1}),
+    }[model_type]
+    config = config_class(
+        vocab_size=NUM_PIECES,
+        hidden_size=32,
+        num_hidden_layers=NUM_LAYERS,
+        num_attention_heads=4,
+        intermediate_size=48,
+        max_position_embeddings=80,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        **extra,
+    )
+    model = model_class(config)
+    generator = torch.Generator().manual_seed(7)
+    for name, parameter in model.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator) * 0.3
+        parameter.data = noise + 1 if "LayerNorm.weight" in name else noise
+    return model.eval().requires_grad_(requires_grad=False)
+
+
+def encoder_of(model_type: str) -> Encoder:
+    return Encoder(f"tiny {model_type}", model_of(model_type), WordTokenizer(), ARCHITECTURES[model_type])
+
+
+def source_of(
+    sentences: Sequence[tuple[int, tuple[int, int], tuple[int, int]]] = SENTENCES,
+    *,
+    seed: int = 0,
+    num_pieces: int = NUM_PIECES,
+) -> TokenizedSource:
+    """Draw pieces for sentences of given lengths, head spans and tail spans."""
+    lengths = [length for length, _, _ in sentences]
+    spans = np.array([(*head, *tail) for _, head, tail in sentences], dtype=np.int32).reshape(-1, 4)
+    pieces = np.random.default_rng(seed).integers(FIRST_PIECE, num_pieces, sum(lengths)).astype(np.int32)
+    return TokenizedSource(
+        pieces, np.cumsum([0, *lengths], dtype=np.int64), *(np.ascontiguousarray(c) for c in spans.T), 0
+    )
+
+
+def store_of(hidden: Tensor, source: TokenizedSource) -> TokenStore:
+    spans = np.stack([source.head_start, source.head_end, source.tail_start, source.tail_end], axis=1)
+    return TokenStore(hidden, source.offsets, spans.astype(np.int64))
+
+
+def bank_of(
+    encoder: Encoder, source: TokenizedSource, output_layer: int, *, precision: str = "fp32"
+) -> TokenBank:
+    hidden = hidden_states(encoder, source, output_layer, precision=precision, device=CPU)
+    return TokenBank([store_of(hidden, source)], CPU)
+
+
+def config_of(tree: dict[str, Any] | None = None) -> Config:
+    """Return a configuration with small g and d."""
+    return make_config({"model": {"hidden_size": 24, "relation_size": 10}, **(tree or {})})
+
+
+def relative_error(actual: Tensor, expected: Tensor, scale: float | None = None) -> float:
+    """Largest difference as a share of the largest expected magnitude."""
+    reference = float(expected.abs().max()) if scale is None else scale
+    return float((actual.double() - expected.double()).abs().max()) / reference
+
+
+def saved_config(folder: Path, config: Any) -> str:
+    """Write a configuration of the transformers library and return its folder."""
+    config.save_pretrained(folder)
+    return str(folder)
