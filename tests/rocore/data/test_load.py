@@ -77,16 +77,16 @@ def test_load_data_name_with_brackets_of_a_file_is_no_glob(fewrel, tmp_path):
 @pytest.mark.parametrize(
     ("known", "match"),
     [
-        ("*.json", r"must match exactly one file .* but matches known\.json, novel\.json; name the files"),
-        ("knwon.json", r"'knwon\.json' must be a file in .*did you mean 'known\.json'\?"),
-        ("q*.txt", r"there is none; files there: known\.json, novel\.json"),
-        (".", "there is none"),
+        (("*.json",), r"must match exactly one file .* but matches known\.json, novel\.json; name the files"),
+        (("knwon.json",), r"'knwon\.json' must be a file in .*did you mean 'known\.json'\?"),
+        (("q*.txt",), r"there is none; files there: known\.json, novel\.json"),
+        ((".",), "there is none"),
         (("known.json", "known.json"), r"must name each file once, but known\.json comes twice"),
     ],
 )
 def test_load_data_unclear_file_raises(fewrel, known, match):
     with pytest.raises(DataError, match=match):
-        load_data(fewrel.model_copy(update={"known": (known,)}))
+        load_data(fewrel.model_copy(update={"known": known}))
 
 
 def test_load_data_absent_root_raises(fewrel):
@@ -96,7 +96,7 @@ def test_load_data_absent_root_raises(fewrel):
 
 def test_load_data_several_files_are_joined_in_order(fewrel, write, fewrel_record):
     write("more.json", {"P1": [fewrel_record()], "P4": [fewrel_record()]})
-    corpus = load_data(fewrel.model_copy(update={"known": (("known.json", "more.json"),)})).corpus
+    corpus = load_data(fewrel.model_copy(update={"known": ("known.json", "more.json")})).corpus
     assert corpus.known_relations == ("P2", "P1", "P3", "P4")
     assert corpus.known_labels.tolist() == [0, 0, 1, 1, 1, 2, 1, 3]
 
