@@ -3,10 +3,11 @@
 Shapes: N points, M dimensions, K clusters.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 
@@ -43,8 +44,9 @@ def kmeans(
         points: Rows to cluster.
         num_clusters: K, at most N.
         seed: Of the k-means++ starts.
-        start: Centroids to start from; keeps cluster ids stable from one call to the next. None: k-means++ restarts.
-        num_restarts: How many k-means++ starts, of which the best inertia wins; unused with `start`.
+        start: Centroids of an earlier call. They are tried as a start beside the k-means++ ones, and the result's
+            cluster ids follow them, so that ids are stable from one call to the next.
+        num_restarts: How many k-means++ starts; of all starts the best inertia wins. 0 is allowed with `start`.
         max_iterations: Of one run.
         tolerance: Ends a run when the centroids' total squared movement falls below this share of the data's variance.
 
@@ -57,11 +59,21 @@ def kmeans(
     if not 1 <= num_clusters <= len(points):
         raise ValueError(f"1 <= num_clusters <= {len(points)} points must hold, but got {num_clusters}")
     threshold = tolerance * float(points.var(dim=0, correction=0).mean())
-    if start is not None:
-        return _lloyd(points, start, max_iterations, threshold)
     generator = torch.Generator().manual_seed(seed)
-    starts = (_plus_plus(points, num_clusters, generator) for _ in range(num_restarts))
-    return min((_lloyd(points, s, max_iterations, threshold) for s in starts), key=lambda run: run.inertia)
+    starts = [] if start is None else [start]
+    starts += [_plus_plus(points, num_clusters, generator) for _ in range(num_restarts)]
+    best = min((_lloyd(points, s, max_iterations, threshold) for s in starts), key=lambda run: run.inertia)
+    return best if start is None else renamed_after(best, start)
+
+
+def renamed_after(clustering: Clustering, earlier: Float[Tensor, "K M"]) -> Clustering:
+    """Rename clusters so that the sum of squared distances to the earlier centroids of the same id is smallest."""
+    distances = torch.cdist(earlier.double(), clustering.centroids.double()).square()
+    _, theirs = linear_sum_assignment(distances.cpu().numpy())
+    order = torch.from_numpy(theirs).to(earlier.device)  # earlier id -> id in `clustering`
+    return replace(
+        clustering, labels=order.argsort()[clustering.labels], centroids=clustering.centroids[order]
+    )
 
 
 def _plus_plus(points: Tensor, num_clusters: int, generator: torch.Generator) -> Tensor:

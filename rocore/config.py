@@ -156,6 +156,9 @@ class TrainConfig(Section):
     """Adam's."""
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Of layer r. Null: the encoder's own. The frozen layers never drop (deviation: the released program does)."""
+    kmeans_restarts: Annotated[int, Field(ge=0)] = 4
+    """Fresh k-means starts an epoch beside the warm one (equation 7); the best inertia wins. Only warm ones tend to
+    keep a poor first clustering."""
     convergence_tolerance: NonNegative = 0.0
     """Joint training ends when at most this share of pseudo labels changes ..."""
     convergence_patience: Count = 3

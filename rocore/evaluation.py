@@ -61,7 +61,8 @@ class Evaluator:
         """Return the metrics of the final report by dotted name.
 
         `novel_test.*`; in incremental mode also `all_test.*` (known and novel test together, unified classifier),
-        `known_accuracy` and `novel_accuracy_hungarian`. Empty where no novel test instance carries gold.
+        `known_accuracy` (where there is a known test instance) and `novel_accuracy_hungarian`. Empty where no novel
+        test instance carries gold.
         """
         positions, relations = self.gold.of(self.novel_rows["test"])
         if not relations:
@@ -81,8 +82,8 @@ class Evaluator:
             *(f"novel {name}" for name in relations),
         ]
         together = clustering_metrics(gold, np.concatenate([known, novel]))
-        return {
-            **{f"all_test.{name}": value for name, value in together.items()},
-            "known_accuracy": float(np.mean(known == self.known_test_labels)),
-            "novel_accuracy_hungarian": hungarian_accuracy(relations, novel - predictor.num_known_relations),
-        }
+        metrics = {f"all_test.{name}": value for name, value in together.items()}
+        if len(known):
+            metrics["known_accuracy"] = float(np.mean(known == self.known_test_labels))
+        novel_clusters = novel - predictor.num_known_relations
+        return {**metrics, "novel_accuracy_hungarian": hungarian_accuracy(relations, novel_clusters)}

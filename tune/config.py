@@ -68,11 +68,11 @@ class SchedulerConfig(Section):
     """Which trials are stopped early."""
 
     name: Literal["asha", "none"] = "asha"
-    """asha: asynchronous successive halving over epochs."""
+    """asha: asynchronous successive halving over joint epochs."""
     grace_epochs: Count = 3
-    """Joint epochs (after pre-training) before a trial may be stopped."""
+    """Joint epochs (after pre-training) before a trial may be stopped; the first rung."""
     reduction_factor: Annotated[float, Field(gt=1)] = 3.0
-    """One in this many trials passes a rung; rungs lie this factor apart."""
+    """One in this many trials passes a rung; rungs lie this factor apart, in joint epochs."""
 
 
 class ResourcesConfig(Section):

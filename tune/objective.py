@@ -199,13 +199,16 @@ def label_free(report: "EpochReport") -> dict[str, float]:
 
 def pseudo_novel_configs(config: Config, objective: ObjectiveConfig) -> list[Config]:
     """Return one configuration a fold; each hides other known relations and never reads the novel file."""
-    fixed = {
+    changes: dict[str, Any] = {
         "data.pseudo_novel.num_relations": objective.num_relations,
         "data.pseudo_novel.seed": objective.seed,
+        "data.num_novel_relations": None,
     }
+    if (config.data.novel_test_size or 0) >= 1:
+        # A count is meant for the real novel instances; of the hidden ones it could leave none to train on.
+        changes["data.novel_test_size"] = None
     return [
-        override(config, {**fixed, "data.pseudo_novel.fold": fold, "data.num_novel_relations": None})
-        for fold in range(objective.num_folds)
+        override(config, {**changes, "data.pseudo_novel.fold": fold}) for fold in range(objective.num_folds)
     ]
 
 

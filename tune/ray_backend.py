@@ -22,7 +22,7 @@ from tune.config import ResourcesConfig, Sweep
 from tune.ledger import Ledger
 from tune.optuna_searcher import METRIC, TruthfulOptunaSearch, quiet_optuna
 from tune.ray_callbacks import LedgerCallback
-from tune.space import epoch_budget
+from tune.space import joint_budget
 from tune.trial import Trial
 
 MAX_LOST_PROCESSES = 2
@@ -109,6 +109,9 @@ def search(
         folder=folder / "search",
         ledger=ledger,
     )
+    # They served lost processes; a search trial's model is of no use after it.
+    for checkpoint in (folder / "search").glob("*/checkpoint_*"):
+        shutil.rmtree(checkpoint, ignore_errors=True)
     return searcher
 
 
@@ -132,17 +135,21 @@ def run_all(
 
 
 def make_scheduler(sweep: Sweep) -> TrialScheduler:
-    """Return ASHA in epochs, with a grace period that ends after pre-training; or first in, first out."""
+    """Return ASHA in joint epochs, or first in, first out.
+
+    Rungs lie in the joint phase alone: scores of pre-training say nothing, and rungs that are powers of the epochs
+    in all would be few and late.
+    """
     scheduler = sweep.config.scheduler
     if scheduler.name == "none":
         return FIFOScheduler()
-    pretrain, total = epoch_budget(sweep.base, sweep.config.search.space)
+    max_epochs = joint_budget(sweep.base, sweep.config.search.space)
     return ASHAScheduler(
-        time_attr="epoch",
+        time_attr="joint_epoch",
         metric=METRIC,
         mode="max",
-        max_t=total,
-        grace_period=min(pretrain + scheduler.grace_epochs, total),
+        max_t=max_epochs,
+        grace_period=min(scheduler.grace_epochs, max_epochs),
         reduction_factor=scheduler.reduction_factor,
     )
 

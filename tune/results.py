@@ -9,7 +9,7 @@ from tune.ledger import TrialRecord, timestamp
 from tune.objective import describe
 from tune.preparation import Facts
 from tune.reevaluation import rank
-from tune.space import epoch_budget
+from tune.space import joint_budget
 
 SCHEMA = 1
 
@@ -63,10 +63,7 @@ def write_reports(directory: Path, results: dict[str, Any]) -> None:
 
 
 def _scheduler(sweep: Sweep) -> dict[str, Any]:
-    pretrain, total = epoch_budget(sweep.base, sweep.config.search.space)
+    """Rungs are counted in joint epochs."""
+    max_epochs = joint_budget(sweep.base, sweep.config.search.space)
     tree = sweep.config.scheduler.model_dump(mode="json")
-    return {
-        **tree,
-        "first_rung": min(pretrain + sweep.config.scheduler.grace_epochs, total),
-        "max_epochs": total,
-    }
+    return {**tree, "first_rung": min(tree["grace_epochs"], max_epochs), "max_epochs": max_epochs}

@@ -75,14 +75,12 @@ def trunk_configs(base: Config, space: dict[str, Dimension]) -> list[Config]:
     return [override(base, dict(zip(keys, combination, strict=True))) for combination in combinations]
 
 
-def epoch_budget(base: Config, space: dict[str, Dimension]) -> tuple[int, int]:
-    """Return the largest number of pre-training epochs and of epochs in all that a trial can take."""
-    largest = {}
-    for key in ("train.pretrain_epochs", "train.max_epochs"):
-        section, _, name = key.partition(".")
-        own = getattr(getattr(base, section), name)
-        largest[key] = max(int(value or 0) for value in extremes(space[key])) if key in space else own
-    return largest["train.pretrain_epochs"], sum(largest.values())
+def joint_budget(base: Config, space: dict[str, Dimension]) -> int:
+    """Return the largest number of joint epochs that a trial can take."""
+    dimension = space.get("train.max_epochs")
+    if dimension is None:
+        return base.train.max_epochs
+    return max(int(value or 0) for value in extremes(dimension))
 
 
 def _check_key(key: str) -> None:

@@ -43,6 +43,7 @@ class Trial(ray_tune.Trainable):
             return self._failure(error)
         return {
             "epoch": score.epoch,
+            "joint_epoch": max(0, score.epoch - int(self.spec["config"]["train"]["pretrain_epochs"])),
             "objective": score.objective,
             "phase": score.phase,
             "finished": score.finished,

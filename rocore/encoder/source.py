@@ -108,8 +108,8 @@ def load_encoder(name: str) -> Encoder:
         if isinstance(error, EncoderError):
             raise
         raise EncoderError(
-            f"encoder `{name}` must be a folder with an encoder, an alias ({', '.join(ALIASES)}) or a reachable hub name, "
-            f"but loading it failed ({str(error).splitlines()[0]}); "
+            f"encoder `{name}` must be a folder with an encoder, an alias ({', '.join(ALIASES)}) "
+            f"or a reachable hub name, but loading it failed ({str(error).splitlines()[0]}); "
             "where no hub can be reached, give a folder: --set encoder.name=FOLDER"
         ) from error
     if not tokenizer.is_fast:

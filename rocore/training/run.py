@@ -125,8 +125,8 @@ def _train(
             with_gold = report.phase == "joint" and prepared.evaluator is not None
             metrics = prepared.evaluator.evaluate(trainer) if with_gold and prepared.evaluator else {}
             directory.append_epoch(report, metrics)
-            directory.save_checkpoint(trainer)
             logger.log(report.epoch, scalars_of(report) | metrics)
+            directory.save_checkpoint(trainer)
             on_epoch(report, metrics)
             advance(1)
     finally:

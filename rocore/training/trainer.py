@@ -40,6 +40,7 @@ from rocore.training.task import TrainingTask
 
 FEATURE_BATCH_TOKENS = 16384
 SILHOUETTE_SAMPLE = 1000
+FIRST_RESTARTS = 10
 
 
 @dataclass(frozen=True)
@@ -251,15 +252,22 @@ class Trainer:
         """Equation 7, warm-started; return the share that changed and the silhouette."""
         points = self.relation_repr("novel_train")
         with self._timed("pseudo_labels"):
-            seed = derive_seed(self.config.seed, "kmeans")
-            clustering = kmeans(points, self.task.num_novel_relations, seed=seed, start=self._centroids)
+            seed = derive_seed(self.config.seed, "kmeans", self.epoch)
+            first = self._centroids is None
+            clustering = kmeans(
+                points,
+                self.task.num_novel_relations,
+                seed=seed,
+                start=self._centroids,
+                num_restarts=FIRST_RESTARTS if first else self.config.train.kmeans_restarts,
+            )
             change = None
             if self._pseudo_labels is not None:
                 change = float((clustering.labels != self._pseudo_labels).float().mean())
             self._pseudo_labels, self._centroids = clustering.labels, clustering.centroids
             still = change is not None and change <= self.config.train.convergence_tolerance
             self._unchanged_epochs = self._unchanged_epochs + 1 if still else 0
-            return change, sample_silhouette(points, clustering.labels, seed)
+            return change, sample_silhouette(points, clustering.labels, self.config.seed)
 
     def _batches(self) -> Iterator[PairedBatch]:
         return paired_batches(

@@ -18,11 +18,13 @@ from .tiny import CPU, NUM_LAYERS, SENTENCES, bank_of, relative_error, source_of
 
 FEATURE_TOLERANCE = 1e-5
 GRADIENT_TOLERANCE = 1e-5
-BF16_TOLERANCE = 0.02
+BF16_TOLERANCE = 0.01
 ARCHITECTURES = ("bert", "roberta", "electra", "mpnet")
 EVERYTHING = np.arange(len(SENTENCES))
+NO_TIE = 3  # a seed without near ties in the max-pools: the gradient of a tie may go to either token
 
 
+@torch.no_grad()
 @pytest.mark.parametrize("output_layer", range(1, NUM_LAYERS + 1))
 @pytest.mark.parametrize("model_type", ARCHITECTURES)
 def test_features_any_architecture_equal_whole_encoder(
@@ -40,7 +42,7 @@ def test_features_any_architecture_equal_whole_encoder(
 def test_gradients_any_architecture_equal_whole_encoder(
     tiny_encoder: Callable[[str], Encoder], model_type: str, output_layer: int
 ) -> None:
-    encoder, source = tiny_encoder(model_type), source_of(seed=1)
+    encoder, source = tiny_encoder(model_type), source_of(seed=NO_TIE)
     layer, slow = OutputLayer(encoder, output_layer), SlowEncoder(encoder, output_layer)
     weights = torch.randn(len(SENTENCES), 64, generator=torch.Generator().manual_seed(0))
     (layer(bank_of(encoder, source, output_layer).batch(EVERYTHING)) * weights).sum().backward()
@@ -53,6 +55,7 @@ def test_gradients_any_architecture_equal_whole_encoder(
         assert relative_error(actual[name].grad, gradient, largest) < GRADIENT_TOLERANCE, name
 
 
+@torch.no_grad()
 def test_features_minilm_fp32_equal_whole_encoder(minilm: Encoder) -> None:
     source = source_of(num_pieces=30_000)
     fast = OutputLayer(minilm, 4).eval()(bank_of(minilm, source, 4).batch(EVERYTHING))
@@ -60,16 +63,15 @@ def test_features_minilm_fp32_equal_whole_encoder(minilm: Encoder) -> None:
     assert relative_error(fast, slow) < FEATURE_TOLERANCE
 
 
+@torch.no_grad()
 def test_features_minilm_bf16_lie_within_bound(minilm: Encoder) -> None:
-    """The root of the mean squared error, as a share of the features', stays below 2 percent."""
+    """The root of the mean squared error, as a share of the features', stays below 1 percent."""
     source = source_of(num_pieces=30_000)
     bank = bank_of(minilm, source, 4, precision="bf16")
-    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
         fast = OutputLayer(minilm, 4).eval()(bank.batch(EVERYTHING))
-    with torch.no_grad():
-        slow = SlowEncoder(minilm, 4)(source, EVERYTHING.tolist())
+    slow = SlowEncoder(minilm, 4)(source, EVERYTHING.tolist())
     assert fast.dtype == torch.float32
-    print("ERR", float((fast - slow).norm() / slow.norm()), relative_error(fast, slow))
     assert float((fast - slow).norm() / slow.norm()) < BF16_TOLERANCE
 
 
@@ -99,6 +101,7 @@ def test_features_any_ragged_shape_and_rows_equal_whole_encoder(
     bank = TokenBank([store_of(hidden, source), store_of(hidden, source)], CPU)
     size = len(sentences)
     rows = data.draw(st.lists(st.integers(0, 2 * size - 1), min_size=1, max_size=8))
-    fast = OutputLayer(encoder, output_layer)(bank.batch(np.array(rows)))
-    slow = SlowEncoder(encoder, output_layer)(source, [row % size for row in rows])
+    with torch.no_grad():
+        fast = OutputLayer(encoder, output_layer)(bank.batch(np.array(rows)))
+        slow = SlowEncoder(encoder, output_layer)(source, [row % size for row in rows])
     assert relative_error(fast, slow) < FEATURE_TOLERANCE

@@ -185,7 +185,11 @@ def test_data_where_known_relations_are_hidden_needs_no_novel_file():
 
 @pytest.mark.parametrize(
     ("given", "kept"),
-    [("a.json", ("a.json",)), (["a.json", "b.json"], ("a.json", "b.json")), ("train*.json", ("train*.json",))],
+    [
+        ("a.json", ("a.json",)),
+        (["a.json", "b.json"], ("a.json", "b.json")),
+        ("train*.json", ("train*.json",)),
+    ],
 )
 def test_data_takes_one_file_or_several(given, kept):
     assert make_config({"data": {**FILES, "known": given}}).data.known == kept

@@ -1,7 +1,6 @@
 """Tiny random encoders of each architecture, and random sentences of word pieces for them."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,8 +46,16 @@ class WordTokenizer:
 
 def model_of(model_type: str) -> Any:
     """Draw a model whose attention is far from uniform and whose norms and biases are not trivial."""
-    from transformers import BertConfig, BertModel, ElectraConfig, ElectraModel
-    from transformers import MPNetConfig, MPNetModel, RobertaConfig, RobertaModel
+    from transformers import (
+        BertConfig,
+        BertModel,
+        ElectraConfig,
+        ElectraModel,
+        MPNetConfig,
+        MPNetModel,
+        RobertaConfig,
+        RobertaModel,
+    )
 
     config_class, model_class, extra = {
         "bert": (BertConfig, BertModel, {}),
@@ -112,12 +119,6 @@ def config_of(tree: dict[str, Any] | None = None) -> Config:
 
 
 def relative_error(actual: Tensor, expected: Tensor, scale: float | None = None) -> float:
-    """Largest difference as a share of the largest expected magnitude."""
-    reference = float(expected.abs().max()) if scale is None else scale
-    return float((actual.double() - expected.double()).abs().max()) / reference
-
-
-def saved_config(folder: Path, config: Any) -> str:
-    """Write a configuration of the transformers library and return its folder."""
-    config.save_pretrained(folder)
-    return str(folder)
+    """Largest difference as a share of the largest expected magnitude, or of `scale`."""
+    actual, expected = actual.detach().double(), expected.detach().double()
+    return float((actual - expected).abs().max()) / (float(expected.abs().max()) if scale is None else scale)

@@ -48,6 +48,14 @@ def shuffle_gold(path):
     path.write_text("".join(json.dumps(row) + "\n" for row in shuffled))
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def base(tmp_path):
     write_pool(tmp_path / "known.jsonl", RELATIONS, 12, seed=0)

@@ -46,6 +46,14 @@ def test_pseudo_novel_ignores_the_given_number_of_novel_relations():
     }
 
 
+@pytest.mark.parametrize(("size", "hidden_size"), [(1600, None), (0.2, 0.2), (None, None)])
+def test_pseudo_novel_takes_no_count_meant_for_the_real_novel_instances(size, hidden_size):
+    config = make_config({"data": {"novel_test_size": size}})
+    assert {fold.data.novel_test_size for fold in pseudo_novel_configs(config, ObjectiveConfig())} == {
+        hidden_size
+    }
+
+
 def test_internal_is_silhouette_times_unchanged_share(engine):
     run = search_run(CONFIG, ObjectiveConfig(name="internal"), engine)
     assert [epoch.objective for epoch in scores(run)] == pytest.approx([0, 0, 0.225, 0.3])

@@ -37,16 +37,23 @@ def test_cluster_may_still_grow():
     check_resources(ResourcesConfig(cpus_per_trial=64, address="auto"), {"CPU": 2.0})
 
 
-def test_scheduler_grants_pretraining_and_the_grace_epochs(make_sweep):
-    scheduler = make_scheduler(make_sweep({"scheduler.grace_epochs": 2}))
+@pytest.mark.parametrize(
+    ("max_epochs", "grace", "rungs"), [(4, 1, [4, 2, 1]), (15, 3, [12, 6, 3]), (4, 50, [4])]
+)
+def test_scheduler_counts_joint_epochs_from_the_grace_period_on(make_sweep, max_epochs, grace, rungs):
+    scheduler = make_scheduler(make_sweep({"scheduler.grace_epochs": grace, "train.max_epochs": max_epochs}))
     assert isinstance(scheduler, ASHAScheduler)
-    assert (scheduler._time_attr, scheduler._max_t) == ("epoch", 5)
-    assert [milestone for milestone, _ in scheduler._brackets[0]._rungs] == [3]
+    assert (scheduler._time_attr, scheduler._max_t) == ("joint_epoch", max_epochs)
+    assert [milestone for milestone, _ in scheduler._brackets[0]._rungs] == rungs
 
 
-def test_scheduler_with_a_grace_beyond_the_budget_stops_nobody_early(make_sweep):
-    scheduler = make_scheduler(make_sweep({"scheduler.grace_epochs": 50}))
-    assert [milestone for milestone, _ in scheduler._brackets[0]._rungs] == [5]
+def test_scheduler_never_stops_a_trial_in_pretraining(make_sweep):
+    scheduler = make_scheduler(make_sweep())
+    for index, objective in enumerate((0.9, 0.0)):
+        trial = type("Trial", (), {"trial_id": str(index)})
+        scheduler.on_trial_add(None, trial)
+        result = {"joint_epoch": 0, "objective": objective}
+        assert scheduler.on_trial_result(None, trial, result) == "CONTINUE"
 
 
 def test_scheduler_none_is_first_in_first_out(make_sweep):

@@ -138,6 +138,11 @@ def test_sweep_tells_the_truth_about_every_trial(sweep, trainable, tmp_path, cap
         assert (tmp_path / "out" / name).stat().st_size > 0
     assert "pair_margin: 1.0" in (tmp_path / "out" / "best_config.yaml").read_text()
 
+    # Search trials leave no checkpoint behind; the final comparison keeps its models.
+    ray_folder = tmp_path / "out" / "ray"
+    assert list((ray_folder / "search").glob("*/checkpoint_*")) == []
+    assert len(list((ray_folder / "final").glob("*/checkpoint_*"))) == 4
+
     # Nothing but our own lines on the terminal.
     captured = capsys.readouterr()
     assert captured.err == ""

@@ -1,0 +1,181 @@
+"""`rocore train`: what it says, what it refuses, and that a killed run goes on."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from rocore.config import load_config
+
+MODES = pytest.mark.parametrize("mode", ["standard", "incremental"])
+
+
+@pytest.fixture
+def config(write_config, tmp_path):
+    return write_config(tmp_path / "tiny.yaml")
+
+
+def test_train_says_what_it_found_and_where(config, run, tmp_path):
+    result = run("train", config, "--out", tmp_path / "run", "--set", "train.max_epochs=1")
+    assert result.exit_code == 0
+    assert "2 epochs, stopped: max_epochs; " + str(tmp_path / "run") in result.stdout
+    assert "novel_test: b3_precision 0." in result.stdout
+    assert "built-in synthetic corpus; its figures say nothing about real text" in result.stderr
+    assert "40 labeled instances of 4 known relations, 21 unlabeled for 3 novel relations" in result.stderr
+    assert "epoch   1 pretrain" in result.stderr
+    assert "epoch   2 joint" in result.stderr
+
+
+def test_train_without_out_names_the_folder_by_configuration_and_seed(config, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run("train", config, "--set", "seed=5", "--set", "train.max_epochs=1")
+    assert result.exit_code == 0
+    written = load_config(tmp_path / "runs" / "tiny-seed5" / "config.yaml")
+    assert (written.seed, written.train.max_epochs) == (5, 1)
+
+
+@MODES
+def test_train_from_a_written_configuration_finds_the_same(mode, trained, run, tmp_path):
+    result = run("train", trained[mode] / "config.yaml", "--out", tmp_path / "again")
+    assert result.exit_code == 0
+    assert found_in(tmp_path / "again") == found_in(trained[mode])
+
+
+def test_train_in_a_used_folder_is_refused(trained, run):
+    result = run("train", trained["standard"] / "config.yaml", "--out", trained["standard"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: the run directory must be new, but ")
+    assert "add --resume to go on with it, or name another with --out" in result.stderr
+
+
+def test_train_in_a_folder_with_other_files_is_refused(config, run, tmp_path):
+    result = run("train", config, "--out", tmp_path)
+    assert result.exit_code == 2
+    assert "must be new or empty" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
+
+
+def test_train_resumed_with_another_configuration_is_refused(trained, run):
+    folder = trained["standard"]
+    result = run("train", folder / "config.yaml", "--out", folder, "--resume", "--set", "loss.pair_margin=1")
+    assert result.exit_code == 2
+    assert "a run must be resumed with its own configuration" in result.stderr
+
+
+def test_train_resumed_on_other_threads_goes_on(trained, run):
+    folder = trained["standard"]
+    before = found_in(folder)
+    arguments = ["--out", folder, "--resume", "--set", "train.num_threads=null"]
+    result = run("train", folder / "config.yaml", *arguments)
+    assert result.exit_code == 0
+    assert "resumed after epoch 3" in result.stderr
+    assert found_in(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("loss.centre_weight=1", "did you mean `loss.center_weight`?"),
+        ("train.learning_rate=-1", "`train.learning_rate`: input should be greater than 0, but got -1"),
+        ("encoder.output_layer=9", "`encoder.output_layer` must lie in 1..6 for minilm, but got 9"),
+        ("encoder.name=./nowhere", "encoder folder must exist, but nowhere doesn't"),
+        ("data.builtin.num_known_relations=2.5", "`data.builtin.num_known_relations`: "),
+        ("data.num_novel_relations=100", "there must be at least as many novel instances as novel relations"),
+        ("train.device=tpu", "`train.device` must be auto, cpu, cuda or cuda:N, but got 'tpu'"),
+    ],
+)
+def test_train_with_a_wrong_value_says_which(override, message, config, run, tmp_path):
+    result = run("train", config, "--out", tmp_path / "run", "--set", override)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_train_of_an_absent_configuration_says_so(run, tmp_path):
+    result = run("train", tmp_path / "absent.yaml")
+    assert result.exit_code == 2
+    assert "the configuration file must exist, but " in result.stderr
+
+
+def test_train_that_diverges_ends_with_exit_code_3_and_can_go_on(config, run, tmp_path):
+    arguments = ["train", config, "--out", tmp_path / "run", "--set", "train.learning_rate=1e30"]
+    result = run(*arguments)
+    assert result.exit_code == 3
+    assert "error: every loss must be finite, but " in result.stderr
+    assert "lower `train.learning_rate`" in result.stderr
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    assert run(*arguments, "--resume").exit_code == 3
+
+
+def found_in(folder):
+    """metrics.json without timing, and predictions."""
+    metrics = json.loads((folder / "metrics.json").read_text())
+    del metrics["timing"]
+    return metrics, (folder / "predictions.jsonl").read_text()
+
+
+@pytest.fixture(scope="module")
+def longer(write_config, tmp_path_factory):
+    """A configuration of ten epochs."""
+    long = {"pretrain_epochs": 2, "max_epochs": 8, "batch_size": 8, "device": "cpu", "num_threads": 1}
+    path = tmp_path_factory.mktemp("longer") / "longer.yaml"
+    return write_config(path, incremental={"enabled": True}, train=long)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(longer, run):
+    folder = longer.parent / "uninterrupted"
+    assert run("train", longer, "--out", folder).exit_code == 0
+    return folder
+
+
+KILLS = {"after-pretraining": 2, "in-joint-phase": 5}
+"""After how many epochs the process is killed."""
+
+
+@pytest.fixture(scope="module")
+def killed(longer):
+    """Run directories of processes that were killed, by place; the processes run at the same time."""
+    folders = {place: longer.parent / place for place in KILLS}
+    command = [sys.executable, "-m", "rocore", "train", str(longer), "--out"]
+    running = {
+        place: subprocess.Popen([*command, str(folder)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for place, folder in folders.items()
+    }
+    deadline = time.monotonic() + 180
+    while running and time.monotonic() < deadline:
+        for place, process in list(running.items()):
+            if process.poll() is not None or count_epochs(folders[place]) >= KILLS[place]:
+                process.send_signal(signal.SIGKILL)
+                assert process.wait(60) == -signal.SIGKILL
+                del running[place]
+        time.sleep(0.005)
+    for process in running.values():
+        process.kill()
+    assert not running
+    return folders
+
+
+def count_epochs(folder):
+    path = folder / "epochs.jsonl"
+    return path.read_text().count("\n") if path.exists() else 0
+
+
+@pytest.mark.parametrize("place", KILLS)
+def test_train_killed_and_resumed_finds_what_an_uninterrupted_run_finds(
+    place, killed, longer, uninterrupted, run
+):
+    folder = killed[place]
+    assert KILLS[place] <= count_epochs(folder) < 10
+    assert not (folder / "metrics.json").exists()
+    result = run("train", longer, "--out", folder, "--resume")
+    assert result.exit_code == 0, result.output
+    assert "resumed after epoch " in result.stderr
+    assert found_in(folder) == found_in(uninterrupted)
+    rows = [json.loads(line)["epoch"] for line in (folder / "epochs.jsonl").read_text().splitlines()]
+    assert rows == list(range(1, 11))

@@ -1,0 +1,180 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from rocore.data.instance import Sentence, Source
+from rocore.encoder import trunk
+from rocore.encoder.cache import TrunkCache
+from rocore.encoder.source import Encoder
+from rocore.encoder.trunk import batches_by_length, hidden_states, resolve_precision, run_trunk
+
+from ..tiny import CPU, NUM_LAYERS, NUM_PIECES, SENTENCES, relative_error, source_of
+
+ARCHITECTURES = ("bert", "roberta", "electra", "mpnet")
+
+
+def word_tokenizer() -> Any:
+    """A fast tokenizer of words w0, w1, ... by their numbers."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = {f"w{i}": i for i in range(1, NUM_PIECES)} | {"[PAD]": 0}
+    backend = Tokenizer(models.WordLevel(words, unk_token="[PAD]"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="[PAD]")
+
+
+def write(
+    encoder: Encoder, folder: Path, output_layers: tuple[int, ...], precision: str = "fp32", seed: int = 0
+) -> dict[int, Tensor]:
+    source, steps = source_of(seed=seed), []
+    folder.mkdir(exist_ok=True)
+    files = {r: folder / f"{r}.bin" for r in output_layers}
+    run_trunk(encoder, source, files, precision=precision, device=CPU, advance=steps.append)
+    assert sum(steps) == len(source)
+    dtype = trunk.DTYPES[precision]
+    size = int(source.offsets[-1]) * encoder.hidden_size
+    return {
+        r: torch.from_file(str(file), size=size, dtype=dtype).view(-1, encoder.hidden_size)
+        for r, file in files.items()
+    }
+
+
+@pytest.mark.parametrize("model_type", ARCHITECTURES)
+def test_run_trunk_several_layers_in_one_pass_equal_single_passes(
+    tiny_encoder: Callable[[str], Encoder], tmp_path: Path, model_type: str
+) -> None:
+    encoder, layers = tiny_encoder(model_type), tuple(range(1, NUM_LAYERS + 1))
+    together = write(encoder, tmp_path / "together", layers)
+    for r in layers:
+        alone = write(encoder, tmp_path / "alone", (r,))[r]
+        assert torch.equal(together[r], alone)
+        assert torch.equal(alone, hidden_states(encoder, source_of(), r, precision="fp32", device=CPU))
+    assert not torch.equal(together[1], together[2])
+
+
+@pytest.mark.parametrize("model_type", ARCHITECTURES)
+def test_run_trunk_each_sentence_equals_the_whole_encoder_on_it_alone(
+    tiny_encoder: Callable[[str], Encoder], tmp_path: Path, model_type: str
+) -> None:
+    """Neither padding nor the other sentences of a batch change a sentence."""
+    encoder, source = tiny_encoder(model_type), source_of()
+    stored = write(encoder, tmp_path, (2, NUM_LAYERS))
+    for start, end in zip(source.offsets[:-1], source.offsets[1:], strict=True):
+        pieces = torch.from_numpy(source.piece_ids[start:end]).long()[None]
+        with torch.no_grad():
+            expected = encoder.model(input_ids=pieces, output_hidden_states=True).hidden_states
+        for r, hidden in stored.items():
+            assert relative_error(hidden[start:end], expected[r - 1][0]) < 1e-5
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_cache_entry_holds_the_trunk_of_the_sentences_own_pieces(
+    tiny_encoder: Callable[[str], Encoder], tmp_path: Path, precision: str
+) -> None:
+    """Text to pieces, spans and hidden states, by hand: word wN is piece N."""
+    tiny, told = tiny_encoder("bert"), []
+    encoder = Encoder(tiny.name, tiny.model, word_tokenizer(), tiny.architecture)
+    sentences = (
+        Sentence("w7 w8 w9 w50", (0, 2), (6, 8)),
+        Sentence("w20 w21", (4, 7), (0, 3)),
+        Sentence("w30 w31 w32 w33 w34 w35 w36", (0, 7), (16, 27)),
+    )
+    store = TrunkCache(tmp_path).get(
+        Source(sentences, "pool.jsonl"),
+        encoder,
+        output_layers=(2,),
+        precision=precision,
+        max_pieces=16,
+        device=CPU,
+        progress=lambda title, total: told.append((title, total)) or told.append,
+    )[2]
+    assert told == [("frozen trunk of pool.jsonl", 3), 3]
+    assert store.spans.tolist() == [[0, 1, 2, 3], [1, 2, 0, 1], [0, 2, 4, 7]]
+    pieces = np.array([7, 8, 9, 50, 20, 21, *range(30, 37)], dtype=np.int32)
+    source = replace(
+        source_of([(4, (0, 1), (0, 1)), (2, (0, 1), (0, 1)), (7, (0, 1), (0, 1))]), piece_ids=pieces
+    )
+    assert store.offsets.tolist() == source.offsets.tolist()
+    assert torch.equal(store.hidden, hidden_states(tiny, source, 2, precision=precision, device=CPU))
+
+
+def test_run_trunk_small_batches_give_the_same(
+    tiny_encoder: Callable[[str], Encoder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = tiny_encoder("roberta")
+    large = write(encoder, tmp_path / "large", (3,))[3]
+    monkeypatch.setattr(trunk, "TOKENS_PER_BATCH", 20)
+    assert relative_error(write(encoder, tmp_path / "small", (3,))[3], large) < 1e-5
+
+
+def test_run_trunk_bf16_lies_within_bound(tiny_encoder: Callable[[str], Encoder], tmp_path: Path) -> None:
+    """Within 3 percent of the root mean square: eight bits of mantissa through two layers."""
+    encoder = tiny_encoder("bert")
+    full = write(encoder, tmp_path / "fp32", (3,))[3]
+    half = write(encoder, tmp_path / "bf16", (3,), "bf16")[3]
+    assert half.dtype == torch.bfloat16
+    assert float((half.float() - full).norm() / full.norm()) < 0.03
+
+
+@pytest.mark.parametrize("output_layer", [1, 2, NUM_LAYERS])
+def test_run_trunk_leaves_the_encoder_as_it_was(
+    tiny_encoder: Callable[[str], Encoder], tmp_path: Path, output_layer: int
+) -> None:
+    encoder = tiny_encoder("bert")
+    layers, keys = list(encoder.model.encoder.layer), set(encoder.model.state_dict())
+    write(encoder, tmp_path, (output_layer,))
+    assert list(encoder.model.encoder.layer) == layers
+    assert set(encoder.model.state_dict()) == keys
+    assert not any(layer._forward_pre_hooks for layer in layers)
+
+
+def test_run_trunk_interrupted_leaves_the_encoder_whole(
+    tiny_encoder: Callable[[str], Encoder], tmp_path: Path
+) -> None:
+    encoder, source = tiny_encoder("bert"), source_of()
+
+    def stop(_steps: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_trunk(encoder, source, {2: tmp_path / "2"}, precision="fp32", device=CPU, advance=stop)
+    assert len(encoder.model.encoder.layer) == NUM_LAYERS
+
+
+def test_run_trunk_never_runs_layers_from_r_on(
+    tiny_encoder: Callable[[str], Encoder], tmp_path: Path
+) -> None:
+    encoder, ran = tiny_encoder("bert"), []
+    handles = [
+        layer.register_forward_hook(lambda *_, number=number: ran.append(number))
+        for number, layer in enumerate(encoder.model.encoder.layer, start=1)
+    ]
+    write(encoder, tmp_path, (1, 2))
+    for handle in handles:
+        handle.remove()
+    assert set(ran) == {1}
+
+
+@pytest.mark.parametrize("budget", [1, 10, 64, 10_000])
+def test_batches_by_length_cover_every_sentence_once_within_budget(budget: int) -> None:
+    lengths = np.array([length for length, _, _ in SENTENCES] * 3)
+    batches = list(batches_by_length(lengths, budget))
+    assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or int(lengths[batch].max()) * len(batch) <= budget
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_resolve_precision_given_is_kept(precision: str) -> None:
+    assert resolve_precision(precision, CPU) == precision
+
+
+def test_resolve_precision_auto_is_one_of_both() -> None:
+    assert resolve_precision("auto", CPU) in trunk.DTYPES

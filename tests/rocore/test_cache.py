@@ -1,0 +1,294 @@
+"""The frozen-trunk cache: built once, never torn, never used when broken."""
+
+import json
+import logging
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from rocore.config import BuiltinConfig
+from rocore.data.builtin import generate
+from rocore.data.instance import Source
+from rocore.encoder import cache as cache_module
+from rocore.encoder.cache import TrunkCache, TrunkKey, cache_root
+from rocore.errors import CacheError
+from rocore.progress import silent
+
+FILES = ("hidden.bin", "index.safetensors", "entry.json")
+
+
+@pytest.fixture(scope="module")
+def source():
+    """Sixteen sentences."""
+    known, _ = generate(BuiltinConfig(num_known_relations=2, num_novel_relations=2, instances_per_relation=8))
+    return Source(tuple(instance.sentence for instance in known), "builtin known")
+
+
+@pytest.fixture
+def get(source, minilm, tmp_path):
+    """Get stores of the source from a cache in the test's folder."""
+
+    def attach_or_build(*output_layers, root=None, **options):
+        arguments = {"precision": "fp32", "max_pieces": 64, "device": torch.device("cpu"), "progress": silent}
+        return TrunkCache(root or tmp_path / "cache").get(
+            options.pop("source", source), minilm, output_layers=output_layers or (2,), **arguments | options
+        )
+
+    return attach_or_build
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """Output layers of each trunk pass, as they happen."""
+    seen = []
+    real = cache_module.run_trunk
+
+    def spy(encoder, tokenized, outputs, **options):
+        seen.append(sorted(outputs))
+        real(encoder, tokenized, outputs, **options)
+
+    monkeypatch.setattr(cache_module, "run_trunk", spy)
+    return seen
+
+
+def entries(folder, cache="cache"):
+    """Folders of entries, finished ones alone."""
+    return [path for path in (folder / cache / "trunk").glob("[!.]*") if path.is_dir()]
+
+
+def assert_same(store, other):
+    assert torch.equal(store.hidden, other.hidden)
+    assert (store.offsets == other.offsets).all()
+    assert (store.spans == other.spans).all()
+
+
+def test_get_a_second_time_builds_nothing(get, passes, tmp_path):
+    first, second = get()[2], get()[2]
+    assert passes == [[2]]
+    assert_same(first, second)
+    (entry,) = entries(tmp_path)
+    assert sorted(path.name for path in entry.iterdir()) == sorted(FILES)
+    assert len(first) == 16
+    assert first.hidden.shape == (int(first.offsets[-1]), 384)
+
+
+def test_get_of_several_layers_takes_one_pass_and_equals_single_passes(get, passes, tmp_path):
+    together = get(1, 2, 4)
+    alone = {r: get(r, root=tmp_path / f"alone-{r}")[r] for r in (1, 2, 4)}
+    assert passes == [[1, 2, 4], [1], [2], [4]]
+    for r, store in together.items():
+        assert_same(store, alone[r])
+    assert not torch.equal(together[1].hidden, together[2].hidden)
+
+
+def test_get_builds_only_the_layers_that_are_missing(get, passes):
+    get(2)
+    assert set(get(1, 2, 3)) == {1, 2, 3}
+    assert passes == [[2], [1, 3]]
+
+
+@pytest.mark.parametrize(
+    "options", [{"precision": "bf16"}, {"max_pieces": 16}], ids=["precision", "max_pieces"]
+)
+def test_get_with_other_numbers_builds_an_entry_of_its_own(options, get, passes, tmp_path):
+    get()
+    get(**options)
+    assert passes == [[2], [2]]
+    assert len(entries(tmp_path)) == 2
+
+
+def test_get_of_other_sentences_builds_an_entry_of_its_own(get, passes, source):
+    get()
+    first = source.sentences[0]
+    other = replace(first, head=first.tail, tail=first.head)
+    store = get(source=Source((other, *source.sentences[1:]), source.name))[2]
+    assert passes == [[2], [2]]
+    assert store.spans[0].tolist() != get()[2].spans[0].tolist()
+
+
+@pytest.mark.parametrize("field", ["source", "encoder", "output_layer", "precision", "max_pieces"])
+def test_trunk_key_depends_on_every_field(field):
+    key = TrunkKey("s", "e", 2, "fp32", 64)
+    assert replace(key, **{field: 3}).digest != key.digest
+    assert replace(key).digest == key.digest
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(content)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def enlarge_shape(path):
+    entry = json.loads(path.read_text())
+    entry["shape"][0] += 5
+    path.write_text(json.dumps(entry))
+
+
+FAULTS = {
+    "flipped-hidden": ("hidden.bin", flip, "hidden.bin doesn't have its checksum"),
+    "truncated-hidden": ("hidden.bin", truncate, r"hidden.bin must hold \d+ bytes, but holds \d+"),
+    "absent-hidden": ("hidden.bin", lambda path: path.unlink(), "FileNotFoundError"),
+    "flipped-index": ("index.safetensors", flip, "index.safetensors doesn't have its checksum"),
+    "absent-entry": ("entry.json", lambda path: path.unlink(), "FileNotFoundError"),
+    "truncated-entry": ("entry.json", truncate, "JSONDecodeError"),
+    "empty-entry": ("entry.json", lambda path: path.write_text("{}"), "KeyError"),
+    "no-object": ("entry.json", lambda path: path.write_text("[]"), "TypeError"),
+    "other-shape": ("entry.json", enlarge_shape, r"hidden.bin must hold \d+ bytes"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_get_of_a_broken_entry_warns_and_builds_it_anew(fault, get, passes, tmp_path, caplog):
+    name, damage, message = FAULTS[fault]
+    before = get()[2]
+    kept = replace(before, hidden=before.hidden.clone())
+    (entry,) = entries(tmp_path)
+    damage(entry / name)
+    with caplog.at_level(logging.WARNING):
+        again = get()[2]
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert warning.startswith(f"trunk cache entry {entry.name} is broken (")
+    assert "it is built anew" in warning
+    assert re.search(message, warning)
+    assert_same(again, kept)
+    assert passes == [[2], [2]]
+    assert_same(get()[2], kept)
+    assert len(passes) == 2
+
+
+@pytest.mark.parametrize("host", [socket.gethostname(), "another-machine"])
+def test_get_after_a_killed_writer_builds_as_if_nothing_were_there(host, get, passes, tmp_path):
+    store = get()[2]
+    (entry,) = entries(tmp_path)
+    leftover = entry.with_name(f".{entry.name}.{host}.{os.getpid()}.tmp")
+    entry.rename(leftover)
+    (leftover / "entry.json").unlink()
+    assert_same(get()[2], store)
+    assert passes == [[2], [2]]
+    assert leftover.exists() is (host == "another-machine")
+
+
+def test_get_when_another_machine_was_faster_takes_its_entry(get, tmp_path, monkeypatch):
+    other = get(root=tmp_path / "other")[2]
+    real = cache_module.run_trunk
+
+    def slow(*args, **options):
+        real(*args, **options)
+        (entry,) = entries(tmp_path, "other")
+        shutil.copytree(entry, tmp_path / "cache" / "trunk" / entry.name)
+
+    monkeypatch.setattr(cache_module, "run_trunk", slow)
+    assert_same(get()[2], other)
+    assert [path.name for path in (tmp_path / "cache" / "trunk").glob(".*")] == []
+
+
+def test_get_that_fails_midway_leaves_no_entry_behind(get, tmp_path, monkeypatch):
+    def fail(*_args, **_options):
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache_module, "run_trunk", fail)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            get()
+    assert [path.suffix for path in (tmp_path / "cache" / "trunk").iterdir()] == [".lock"]
+    assert len(get()[2]) == 16
+
+
+def test_get_in_a_root_that_is_a_file_says_what_to_do(get, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CacheError, match=r"must be writable.* set `cache.root` \(or ROCORE_CACHE\)"):
+        get(root=tmp_path / "file")
+
+
+def test_get_on_a_full_disk_says_so_and_leaves_nothing(get, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: usage._replace(free=1000))
+    with pytest.raises(CacheError, match=r"GiB are needed, 0\.00 GiB are free; free some space"):
+        get()
+    assert [path.suffix for path in (tmp_path / "cache" / "trunk").iterdir()] == [".lock"]
+
+
+def test_writing_into_an_attached_store_leaves_file_and_other_stores(get):
+    first, second = get()[2], get()[2]
+    before = second.hidden.clone()
+    first.hidden.fill_(7.0)
+    assert torch.equal(second.hidden, before)
+    assert torch.equal(get()[2].hidden, before)
+
+
+def test_cache_root_is_given_or_of_the_environment_or_of_the_user(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("ROCORE_CACHE", str(tmp_path / "environment"))
+    assert cache_root(str(tmp_path / "given")) == tmp_path / "given"
+    assert cache_root(None) == tmp_path / "environment"
+    monkeypatch.delenv("ROCORE_CACHE")
+    assert cache_root(None) == tmp_path / ".cache" / "rocore"
+
+
+WRITER = """
+    import sys, time
+    from pathlib import Path
+    from types import SimpleNamespace
+
+    import torch
+
+    from rocore.data.instance import Sentence, Source
+    from rocore.encoder import cache
+    from rocore.progress import silent
+
+    folder, name = Path(sys.argv[1]), sys.argv[2]
+
+    def pieces(texts, **options):
+        words = [text.split() for text in texts]
+        return {
+            "input_ids": [[1] * len(row) for row in words],
+            "offset_mapping": [[(2 * i, 2 * i + 1) for i in range(len(row))] for row in words],
+            "special_tokens_mask": [[0] * len(row) for row in words],
+        }
+
+    def slow_trunk(encoder, tokenized, outputs, **options):
+        (folder / f"{name}.built").touch()
+        time.sleep(0.5)
+        for path in outputs.values():
+            path.write_bytes(bytes(len(tokenized.piece_ids) * 4 * 4))
+
+    cache.run_trunk = slow_trunk
+    (folder / f"{name}.ready").touch()
+    while not (folder / "go").exists():
+        time.sleep(0.01)
+    store = cache.TrunkCache(folder / "cache").get(
+        Source((Sentence("a b c", (0, 1), (4, 5)),), "pool"),
+        SimpleNamespace(fingerprint="e" * 64, tokenizer=pieces, hidden_size=4),
+        output_layers=(2,), precision="fp32", max_pieces=64, device=torch.device("cpu"), progress=silent,
+    )[2]
+    assert store.hidden.shape == (3, 4) and store.spans.tolist() == [[0, 1, 2, 3]]
+"""
+
+
+def test_get_in_two_processes_at_once_builds_one_whole_entry(tmp_path):
+    command = [sys.executable, "-c", textwrap.dedent(WRITER), str(tmp_path)]
+    writers = [subprocess.Popen([*command, name]) for name in ("one", "two")]
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob("*.ready"))) < 2 and time.monotonic() < deadline:
+        assert all(writer.poll() is None for writer in writers)
+        time.sleep(0.02)
+    (tmp_path / "go").touch()
+    assert [writer.wait(120) for writer in writers] == [0, 0]
+    assert len(list(tmp_path.glob("*.built"))) == 1
+    (entry,) = entries(tmp_path)
+    assert cache_module.entry_fault(entry) is None
+    assert not list(entry.parent.glob(".*"))

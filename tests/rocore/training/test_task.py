@@ -1,0 +1,84 @@
+"""What training is given: rows of the bank, labels of known relations, and nothing from gold."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from rocore.config import override
+from rocore.errors import ConfigError, EncoderError
+from rocore.training.task import TrainingTask, build_trunk_cache, prepare, resolve_device
+from rocore.training.trainer import Trainer
+
+
+def test_training_task_has_no_field_for_gold():
+    assert not [field.name for field in fields(TrainingTask) if "gold" in field.name]
+
+
+def test_prepare_gives_disjoint_rows_known_before_novel(config_of, prepared_of):
+    task = prepared_of(config_of({"incremental.enabled": True})).task
+    assert sorted(task.rows) == list(range(70))
+    assert max(*task.known_train, *task.known_test) < 40 <= min(*task.novel_train, *task.novel_test)
+    assert task.known_train_labels.tolist() == [row // 10 for row in task.known_train]
+
+
+def test_prepare_in_pseudo_novel_mode_shares_one_pool(config_of, prepared_of):
+    prepared = prepared_of(config_of({"data.pseudo_novel": {"num_relations": 2}}))
+    task = prepared.task
+    assert prepared.corpus.known is prepared.corpus.novel
+    assert (task.num_known_relations, task.num_novel_relations) == (2, 2)
+    assert sorted(task.rows) == list(range(40))
+    assert prepared.evaluator is not None
+
+
+def test_training_with_shuffled_gold_is_the_same_to_the_last_bit(config_of, prepared_of, train, outcome):
+    config = config_of({"incremental.enabled": True})
+    prepared = prepared_of(config)
+    relations = np.random.default_rng(0).permutation(np.array(prepared.evaluator.gold.relations))
+    shuffled = replace(
+        prepared.evaluator, gold=replace(prepared.evaluator.gold, relations=tuple(relations.tolist()))
+    )
+    outcomes, scores = [], []
+    for evaluator in (prepared.evaluator, shuffled):
+        trainer = Trainer(config, prepared.task)
+        reports = []
+        while not trainer.finished:
+            reports.append(trainer.run_epoch())
+            metrics = evaluator.evaluate(trainer)
+        outcomes.append(outcome(replace(train(trainer), reports=reports)))
+        scores.append(metrics)
+    assert outcomes[0] == outcomes[1]
+    assert scores[0] != scores[1]
+
+
+def test_build_trunk_cache_spares_every_later_prepare_the_trunk(config_of, tmp_path, monkeypatch):
+    config = config_of({"cache.root": str(tmp_path)})
+    build_trunk_cache(config, [1, 3, 2, 3])
+    monkeypatch.setattr("rocore.encoder.cache.run_trunk", forbidden)
+    for output_layer in (1, 2, 3):
+        prepare(override(config, {"encoder.output_layer": output_layer}))
+
+
+def forbidden(*_args, **_options):
+    raise AssertionError("the trunk ran again")
+
+
+@pytest.mark.parametrize("output_layers", [[4], [1, 9]])
+def test_build_trunk_cache_of_absent_layers_is_refused(output_layers, config_of, tmp_path):
+    config = config_of({"cache.root": str(tmp_path)})
+    with pytest.raises(EncoderError, match=r"`encoder.output_layer` must lie in 1..3"):
+        build_trunk_cache(config, output_layers)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:zero", ""])
+def test_resolve_device_of_no_device_is_refused(name):
+    with pytest.raises(ConfigError, match=r"`train\.device` must be auto, cpu, cuda or cuda:N"):
+        resolve_device(name)
+
+
+def test_resolve_device_without_cuda_says_so(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert resolve_device("auto").type == "cpu"
+    with pytest.raises(ConfigError, match="no CUDA device is here; set it to auto or cpu"):
+        resolve_device("cuda:1")
