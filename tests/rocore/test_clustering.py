@@ -3,7 +3,7 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from rocore.clustering import kmeans
+from rocore.clustering import kmeans, renamed_after
 
 
 def blobs(num_points: int = 200, num_blobs: int = 5, spread: float = 0.7, seed: int = 0) -> Tensor:
@@ -17,7 +17,7 @@ def blobs(num_points: int = 200, num_blobs: int = 5, spread: float = 0.7, seed: 
 def test_kmeans_same_start_equals_sklearn(spread: float) -> None:
     points = blobs(spread=spread)
     start = points[:5].clone()
-    ours = kmeans(points, 5, seed=0, start=start, tolerance=0.0)
+    ours = kmeans(points, 5, seed=0, start=start, num_restarts=0, tolerance=0.0)
     theirs = KMeans(5, init=start.numpy(), n_init=1, tol=0.0, max_iter=300, algorithm="lloyd").fit(
         points.numpy()
     )
@@ -66,20 +66,20 @@ def test_kmeans_warm_start_keeps_cluster_ids() -> None:
     points = blobs()
     cold = kmeans(points, 5, seed=0)
     drift = 0.05 * torch.randn(points.shape, generator=torch.Generator().manual_seed(9))
-    warm = kmeans(points + drift, 5, seed=123, start=cold.centroids)
+    warm = kmeans(points + drift, 5, seed=123, num_restarts=0, start=cold.centroids)
     assert torch.equal(warm.labels, cold.labels)
 
 
 def test_kmeans_converged_start_ends_at_once() -> None:
     points = blobs()
     cold = kmeans(points, 5, seed=0, tolerance=0.0)
-    assert kmeans(points, 5, seed=0, start=cold.centroids).num_iterations == 1
+    assert kmeans(points, 5, seed=0, num_restarts=0, start=cold.centroids).num_iterations == 1
 
 
 def test_kmeans_start_is_left_as_it_was() -> None:
     points = blobs()
     start = points[:5].clone()
-    kmeans(points, 5, seed=0, start=start)
+    kmeans(points, 5, seed=0, num_restarts=0, start=start)
     assert torch.equal(start, points[:5])
 
 
@@ -90,14 +90,14 @@ def test_kmeans_max_iterations_is_kept() -> None:
 def test_kmeans_empty_cluster_moves_to_farthest_point() -> None:
     """All points are nearest to the first start; the second cluster takes over the outlier."""
     points = torch.tensor([[0.0], [1.0], [2.0], [50.0]])
-    found = kmeans(points, 2, seed=0, start=torch.tensor([[0.0], [1000.0]]))
+    found = kmeans(points, 2, seed=0, num_restarts=0, start=torch.tensor([[0.0], [1000.0]]))
     assert found.labels.tolist() == [0, 0, 0, 1]
     assert found.centroids.flatten().tolist() == [1.0, 50.0]
 
 
 def test_kmeans_two_empty_clusters_move_to_two_points() -> None:
     points = torch.tensor([[0.0], [1.0], [30.0], [50.0]])
-    found = kmeans(points, 3, seed=0, start=torch.tensor([[0.0], [1000.0], [2000.0]]))
+    found = kmeans(points, 3, seed=0, num_restarts=0, start=torch.tensor([[0.0], [1000.0], [2000.0]]))
     assert found.labels.unique().tolist() == [0, 1, 2]
     assert found.inertia == pytest.approx(0.5)
 
@@ -132,3 +132,24 @@ def test_kmeans_one_cluster_is_the_mean() -> None:
 def test_kmeans_impossible_number_of_clusters_is_refused(num_clusters: int) -> None:
     with pytest.raises(ValueError, match=rf"1 <= num_clusters <= 3 points must hold, but got {num_clusters}"):
         kmeans(torch.zeros(3, 2), num_clusters, seed=0)
+
+
+def test_kmeans_poor_start_is_beaten_by_a_restart_and_ids_follow_the_start():
+    generator = torch.Generator().manual_seed(0)
+    means = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]])
+    points = (means[:, None] + 0.1 * torch.randn(4, 50, 2, generator=generator)).reshape(-1, 2)
+    poor = torch.tensor([[10.0, 10.0], [0.0, 5.0], [9.9, -0.1], [10.1, 0.1]])
+    stuck = kmeans(points, 4, seed=0, start=poor, num_restarts=0)
+    found = kmeans(points, 4, seed=0, start=poor, num_restarts=10)
+    assert found.inertia < stuck.inertia / 10
+    assert found.labels[150:].eq(0).all()
+    assert found.centroids[0].round().tolist() == [10.0, 10.0]
+
+
+def test_renamed_after_permuted_centroids_gives_the_earlier_ids():
+    points = torch.tensor([[0.0], [1.0], [5.0], [9.0]])
+    earlier = torch.tensor([[9.0], [0.5], [5.0]])
+    clustering = kmeans(points, 3, seed=0)
+    renamed = renamed_after(clustering, earlier)
+    assert renamed.labels.tolist() == [1, 1, 2, 0]
+    assert renamed.centroids.flatten().tolist() == [9.0, 0.5, 5.0]
