@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import torch
 
 from rocore import prediction
 from rocore.config import make_config
@@ -61,6 +62,16 @@ def test_predict_gives_each_sentence_a_cluster_or_a_known_relation(predictor, se
     assert all((p.cluster is None) != (p.relation is None) for p in found)
     assert all(p.relation is None or p.relation in predictor.known_relations for p in found)
     assert all(p.cluster in (None, 0, 1) for p in found)
+
+
+@pytest.mark.parametrize(("chosen", "cluster"), [(0, None), (1, None), (2, 0), (3, 1)])
+def test_predict_names_the_class_of_the_unified_classifier(chosen, cluster, folder, sentences):
+    predictor = load_predictor(folder, "cpu")
+    with torch.no_grad():
+        predictor.model.unified_classifier.bias[chosen] = 1e4
+    names = json.loads((folder / "run.json").read_text())["known_relations"]
+    relation = names[chosen] if cluster is None else None
+    assert {(p.cluster, p.relation) for p in predictor.predict(sentences)} == {(cluster, relation)}
 
 
 def test_predict_in_chunks_gives_the_same(predictor, sentences, monkeypatch):

@@ -1,6 +1,7 @@
 """The same seed gives the same bits; a training that is interrupted after any epoch too."""
 
 import pytest
+import torch
 
 MODES = pytest.mark.parametrize("incremental", [False, True], ids=["standard", "incremental"])
 LONGER = {"train.pretrain_epochs": 2, "train.max_epochs": 3}
@@ -19,13 +20,13 @@ def uninterrupted(config_of, trainer_of, train):
 def test_trainer_with_the_same_seed_repeats_every_bit(
     incremental, config_of, trainer_of, train, uninterrupted, outcome
 ):
-    again = train(trainer_of(config_of({**LONGER, "incremental.enabled": incremental})))
+    with torch.random.fork_rng():
+        torch.manual_seed(99)  # nothing may come from the global generator
+        again = train(trainer_of(config_of({**LONGER, "incremental.enabled": incremental})))
     assert outcome(again) == outcome(uninterrupted[incremental])
 
 
 def test_trainer_leaves_the_global_random_state_alone(config_of, trainer_of, train):
-    import torch
-
     before = torch.get_rng_state()
     train(trainer_of(config_of()))
     assert torch.equal(torch.get_rng_state(), before)
@@ -73,3 +74,33 @@ def test_trainer_loaded_at_its_end_predicts_the_same(
     loaded.load(tmp_path / "checkpoint")
     assert loaded.stop_reason == "max_epochs"
     assert outcome(train(loaded)) == outcome(done) | {"reports": []}
+
+
+def test_trainer_loaded_into_a_used_one_goes_on_with_the_same_bits(
+    config_of, trainer_of, train, uninterrupted, outcome, tmp_path
+):
+    first = trainer_of(config_of(LONGER))
+    for _ in range(3):
+        first.run_epoch()
+    first.save(tmp_path / "checkpoint")
+    used = train(first).trainer
+    used.load(tmp_path / "checkpoint")
+    assert outcome(train(used)) == outcome(uninterrupted[False]) | {
+        "reports": outcome(uninterrupted[False])["reports"][3:]
+    }
+
+
+@pytest.mark.parametrize("epochs_before", [3, 4])
+def test_trainer_loaded_on_its_way_to_convergence_ends_at_the_same_epoch(
+    epochs_before, config_of, trainer_of, train, tmp_path
+):
+    still = {"train.learning_rate": 1e-12, "train.max_epochs": 9, "train.convergence_patience": 3}
+    assert len(train(trainer_of(config_of(still))).reports) == 5
+    trainer = trainer_of(config_of(still))
+    for _ in range(epochs_before):
+        trainer.run_epoch()
+    trainer.save(tmp_path)
+    resumed = trainer_of(config_of(still))
+    resumed.load(tmp_path)
+    reports = train(resumed).reports
+    assert (reports[-1].epoch, resumed.stop_reason) == (5, "converged")
