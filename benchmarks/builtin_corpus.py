@@ -22,6 +22,7 @@ from rocore.metrics import b_cubed
 
 LAYERS = (2, 3, 4, 5, 6)
 HIGHEST_RAW, LOWEST_ROCORE = 0.6, 0.85
+FIRST_SEED = 20  # the corpus was written while looking at seeds 0-13
 
 
 def raw_features(instances: list[Instance]) -> dict[int, np.ndarray]:
@@ -66,7 +67,7 @@ def score_raw(config: rocore.Config, num_seeds: int) -> float:
 def score_rocore(config: rocore.Config, num_seeds: int) -> float:
     """Print RoCORE's novel-test B-cubed F1 by epoch, and return the mean of the last epochs."""
     final = []
-    for seed in range(num_seeds):
+    for seed in range(FIRST_SEED, FIRST_SEED + num_seeds):
         prepared = rocore.prepare(rocore.override(config, {"seed": seed}))
         trainer = rocore.Trainer(rocore.override(config, {"seed": seed}), prepared.task)
         curve = []

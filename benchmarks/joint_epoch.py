@@ -27,9 +27,8 @@ def main() -> None:
     start = time.perf_counter()
     with rocore.progress_bars() as progress:
         prepared = rocore.prepare(config, progress)
-    print(
-        f"torch {torch.__version__}, {torch.get_num_threads()} threads, {prepared.task.device}, {prepared.task.precision}"
-    )
+    where = f"{prepared.task.device}, {prepared.task.precision}"
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {where}")
     print(f"prepare (data, encoder, trunk cache): {time.perf_counter() - start:.1f} s")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     trainer = rocore.Trainer(config, prepared.task)

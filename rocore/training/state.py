@@ -78,6 +78,7 @@ def restore_adam(
     optimizer: torch.optim.Optimizer, names: dict[Tensor, str], tensors: dict[str, Tensor]
 ) -> None:
     """Set Adam's moments and step counts from `flatten_adam`'s form."""
+    optimizer.state.clear()
     for parameter, name in names.items():
         moments = {
             key.rpartition("/")[2]: value.to(parameter.device)

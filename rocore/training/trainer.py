@@ -139,16 +139,21 @@ class Trainer:
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(self.config.seed, "epoch", self.epoch))
             report = self._joint_epoch() if joint else self._pretrain_epoch()
-        for name, value in report.losses.items():
-            if not math.isfinite(value):
-                raise DivergedError(
-                    f"every loss must be finite, but {name} is {value} in epoch {report.epoch}; "
-                    "lower `train.learning_rate` or `loss.center_weight`"
-                )
+        self._check_finite(report)
         self.epoch += 1
         if joint:
             self._refresh_features()
         return report
+
+    def _check_finite(self, report: EpochReport) -> None:
+        """Refuse an epoch with a loss or, after its last step, a weight that isn't finite."""
+        advice = f"in epoch {report.epoch}; lower `train.learning_rate` or `loss.center_weight`"
+        for name, value in report.losses.items():
+            if not math.isfinite(value):
+                raise DivergedError(f"every loss must be finite, but {name} is {value} {advice}")
+        for name, weight in self.model.named_parameters():
+            if not bool(weight.isfinite().all()):
+                raise DivergedError(f"every weight must be finite, but {name} isn't {advice}")
 
     def predict_novel(self, split: str) -> Prediction:
         """Classes of the novel classifier (14) on novel instances; `split` is train or test."""
@@ -185,19 +190,29 @@ class Trainer:
             CheckpointError: If it is absent, torn, or of another shape.
         """
         tensors, state = load_state(folder)
-        try:
-            self.model.load_state_dict(tensors[MODEL])
-        except RuntimeError as error:
-            raise CheckpointError(
-                f"checkpoint {folder} must come from this configuration, but its weights don't fit: "
-                f"{str(error).splitlines()[-1].strip()}"
-            ) from error
+        self._check_fits(folder, tensors, state)
+        self.model.load_state_dict(tensors[MODEL])
         restore_adam(self._optimizer, self._names, tensors[OPTIMIZER])
         self._centroids = self._moved(tensors[CLUSTERS].get("centroids"))
         self._pseudo_labels = self._moved(tensors[CLUSTERS].get("pseudo_labels"))
         self.epoch = state["epoch"]
         self._unchanged_epochs = state["unchanged_epochs"]
         self._features = None
+
+    def _check_fits(self, folder: Path, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another configuration before anything of it is taken over."""
+        own = {name: tuple(value.shape) for name, value in self.model.state_dict().items()}
+        found = {name: tuple(value.shape) for name, value in tensors[MODEL].items()}
+        wrong = [name for name in own.keys() | found.keys() if own.get(name) != found.get(name)]
+        pseudo_labels = tensors[CLUSTERS].get("pseudo_labels")
+        if pseudo_labels is not None and len(pseudo_labels) != len(self.task.novel_train):
+            wrong.append("pseudo_labels")
+        wrong += [key for key in ("epoch", "unchanged_epochs") if not isinstance(state.get(key), int)]
+        if wrong:
+            raise CheckpointError(
+                f"checkpoint {folder} must come from this configuration, but its weights don't fit: "
+                f"{', '.join(sorted(wrong)[:5])}; resume with the configuration and the data it was written with"
+            )
 
     def close(self) -> None:
         """Free the features and the device's cached memory."""
@@ -251,6 +266,10 @@ class Trainer:
     def _assign_pseudo_labels(self) -> tuple[float | None, float]:
         """Equation 7, warm-started; return the share that changed and the silhouette."""
         points = self.relation_repr("novel_train")
+        if not bool(points.isfinite().all()):
+            raise DivergedError(
+                f"h' must be finite, but isn't before epoch {self.epoch + 1}; lower `train.learning_rate`"
+            )
         with self._timed("pseudo_labels"):
             seed = derive_seed(self.config.seed, "kmeans", self.epoch)
             first = self._centroids is None
