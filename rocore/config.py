@@ -326,6 +326,17 @@ def override(config: Config, overrides: Mapping[str, Any]) -> Config:
     return make_config(with_overrides(config.model_dump(mode="json"), overrides))
 
 
+def with_absolute_paths(config: Config) -> Config:
+    """Return a copy whose paths don't depend on the working directory, so that it can be used from anywhere."""
+    tree = config.model_dump(mode="json")
+    tree["data"]["root"] = str(Path(config.data.root).expanduser().resolve())
+    if Path(config.encoder.name).expanduser().is_dir():
+        tree["encoder"]["name"] = str(Path(config.encoder.name).expanduser().resolve())
+    if config.cache.root is not None:
+        tree["cache"]["root"] = str(Path(config.cache.root).expanduser().resolve())
+    return make_config(tree)
+
+
 def dump_config(config: BaseModel) -> str:
     """Write a configuration as YAML that `load_config` takes as it is."""
     text: str = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -17,6 +17,7 @@ from rocore.config import (
     make_config,
     nearest,
     read_yaml,
+    with_absolute_paths,
     with_overrides,
 )
 from rocore.errors import ConfigError
@@ -236,15 +237,4 @@ def _resolve_base(config: SweepConfig, path: Path) -> Config:
     else:
         tree, where = config.base, f"`base` of {path}"
     changes = {**config.overrides, "seed": config.seed}
-    return _absolute(make_config(with_overrides(tree, changes), where))
-
-
-def _absolute(config: Config) -> Config:
-    """Trials run elsewhere: paths must not depend on the working directory."""
-    tree = config.model_dump(mode="json")
-    tree["data"]["root"] = str(Path(config.data.root).expanduser().resolve())
-    if Path(config.encoder.name).expanduser().is_dir():
-        tree["encoder"]["name"] = str(Path(config.encoder.name).expanduser().resolve())
-    if config.cache.root is not None:
-        tree["cache"]["root"] = str(Path(config.cache.root).expanduser().resolve())
-    return make_config(tree)
+    return with_absolute_paths(make_config(with_overrides(tree, changes), where))

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from rocore.config import Config
+from rocore.config import Config, with_absolute_paths
 from rocore.encoder.cache import Progress
 from rocore.errors import CheckpointError
 from rocore.progress import silent
@@ -56,6 +56,7 @@ def train_run(
         RocoreError: If configuration, data, encoder, cache or checkpoint can't be used, or training diverges.
     """
     start = time.perf_counter()
+    config = with_absolute_paths(config)
     directory = RunDirectory(folder)
     directory.open_for(config, resume=resume)
     if config.train.num_threads is not None:

@@ -2,11 +2,12 @@
 
 import json
 import random
+from pathlib import Path
 from importlib import import_module
 
 import pytest
 
-from rocore.config import load_config, override
+from rocore.config import load_config, override, with_absolute_paths
 from rocore.data import load_splits
 from rocore.encoder.tokens import TokenBank
 from rocore.errors import CheckpointError, ConfigError, DivergedError
@@ -52,7 +53,9 @@ def found_by(folder):
 
 
 def test_run_directory_holds_the_configuration_as_it_was(runs, config_of):
-    assert load_config(runs[True] / "config.yaml") == config_of({"incremental.enabled": True})
+    written = load_config(runs[True] / "config.yaml")
+    assert written == with_absolute_paths(config_of({"incremental.enabled": True}))
+    assert Path(written.data.root).is_absolute()
 
 
 @MODES
