@@ -5,10 +5,14 @@ Shapes: N points, M dimensions, K clusters.
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import silhouette_score
 from torch import Tensor
+
+SILHOUETTE_SAMPLE = 1000
 
 
 @dataclass(frozen=True)
@@ -118,3 +122,14 @@ def _means(points: Tensor, labels: Tensor, centroids: Tensor) -> Tensor:
         distances = (points - centroids[labels]).square().sum(1)
         means[empty] = points[distances.topk(len(empty)).indices]
     return means
+
+
+def sample_silhouette(points: Tensor, labels: Tensor, seed: int) -> float:
+    """Silhouette on a fixed sample of at most 1,000 points; -1 where fewer than two clusters are there."""
+    generator = np.random.default_rng(seed)
+    sample = torch.from_numpy(generator.permutation(len(points))[:SILHOUETTE_SAMPLE])
+    chosen = labels[sample].cpu().numpy()
+    num_clusters = len(np.unique(chosen))
+    if not 2 <= num_clusters < len(chosen):
+        return -1.0
+    return float(silhouette_score(points[sample].cpu().numpy(), chosen))

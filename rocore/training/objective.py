@@ -18,6 +18,25 @@ class Record(Protocol):
         ...
 
 
+class LossMeans:
+    """Means of detached losses over an epoch's steps; summed on the device, read back once."""
+
+    def __init__(self) -> None:
+        """Start an epoch."""
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def __call__(self, name: str, loss: Tensor) -> None:
+        """Add one step's loss."""
+        loss = loss.detach()
+        self._sums[name] = self._sums[name] + loss if name in self._sums else loss
+        self._counts[name] = self._counts.get(name, 0) + 1
+
+    def read(self) -> dict[str, float]:
+        """Return the means by name."""
+        return {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+
+
 class ClusteringObjective:
     """Equation 6, for g and d: reconstruction + lambda * center; h is a constant."""
 

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -63,30 +62,6 @@ def load_state(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, An
         raise CheckpointError(
             f"checkpoint {folder} can't be read: {type(error).__name__}: {error}"
         ) from error
-
-
-def flatten_adam(optimizer: torch.optim.Optimizer, names: dict[Tensor, str]) -> dict[str, Tensor]:
-    """Return Adam's moments and step counts by `<parameter>/<moment>`."""
-    return {
-        f"{names[parameter]}/{moment}": value
-        for parameter, moments in optimizer.state.items()
-        for moment, value in moments.items()
-    }
-
-
-def restore_adam(
-    optimizer: torch.optim.Optimizer, names: dict[Tensor, str], tensors: dict[str, Tensor]
-) -> None:
-    """Set Adam's moments and step counts from `flatten_adam`'s form."""
-    optimizer.state.clear()
-    for parameter, name in names.items():
-        moments = {
-            key.rpartition("/")[2]: value.to(parameter.device)
-            for key, value in tensors.items()
-            if key.rpartition("/")[0] == name
-        }
-        if moments:
-            optimizer.state[parameter] = moments
 
 
 def _digest(path: Path) -> str:

@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.metrics import silhouette_score
 from torch import Tensor
 
-from rocore.clustering import kmeans
+from rocore.clustering import kmeans, sample_silhouette
 from rocore.config import Config
 from rocore.encoder.output_layer import OutputLayer
 from rocore.encoder.trunk import batches_by_length
@@ -25,21 +24,13 @@ from rocore.errors import CheckpointError, DivergedError
 from rocore.evaluation import Prediction
 from rocore.losses import known_centroids
 from rocore.model import RoCORE
-from rocore.training.objective import ClusteringObjective, JointObjective
+from rocore.training.objective import ClusteringObjective, JointObjective, LossMeans
+from rocore.training.optimizer import flatten_adam, make_adam, restore_adam
 from rocore.training.order import PairedBatch, derive_seed, paired_batches
-from rocore.training.state import (
-    CLUSTERS,
-    MODEL,
-    OPTIMIZER,
-    flatten_adam,
-    load_state,
-    restore_adam,
-    save_state,
-)
+from rocore.training.state import CLUSTERS, MODEL, OPTIMIZER, load_state, save_state
 from rocore.training.task import TrainingTask
 
 FEATURE_BATCH_TOKENS = 16384
-SILHOUETTE_SAMPLE = 1000
 FIRST_RESTARTS = 10
 
 
@@ -229,14 +220,14 @@ class Trainer:
         labeled, unlabeled = self._part("known_train"), self._part("novel_train")
         centroids = known_centroids(self.model.relation_repr(labeled), self._labels, self.num_known_relations)
         objective = ClusteringObjective(self.config.loss, self.model, centroids, pretraining=True)
-        sums = _Sums()
+        means = LossMeans()
         with self._timed("steps"):
             for batch in self._batches():
                 rows = torch.from_numpy(batch.labeled), torch.from_numpy(batch.unlabeled)
                 h = torch.cat([labeled[rows[0]], unlabeled[rows[1]]])
-                loss = objective(h, self._labels[rows[0]], sums)
+                loss = objective(h, self._labels[rows[0]], means)
                 self._step(loss)
-            losses = sums.means()
+            losses = means.read()
         return EpochReport(self.epoch + 1, "pretrain", losses, None, None, self._seconds)
 
     def _joint_epoch(self) -> EpochReport:
@@ -248,7 +239,7 @@ class Trainer:
         self.model.train()
         clustering = ClusteringObjective(self.config.loss, self.model, centroids, pretraining=False)
         joint = JointObjective(self.config, self.model, joint_epoch=self.joint_epoch + 1)
-        sums = _Sums()
+        means = LossMeans()
         with self._timed("steps"):
             for batch in self._batches():
                 h = self._embed(
@@ -258,9 +249,9 @@ class Trainer:
                 )
                 labels = self._labels[torch.from_numpy(batch.labeled)]
                 pseudo_labels = self._pseudo_labels[torch.from_numpy(batch.unlabeled)]
-                loss = joint(h, labels, pseudo_labels, sums) + clustering(h.detach(), labels, sums)
+                loss = joint(h, labels, pseudo_labels, means) + clustering(h.detach(), labels, means)
                 self._step(loss)
-            losses = sums.means()
+            losses = means.read()
         return EpochReport(self.epoch + 1, "joint", losses, change, silhouette, self._seconds)
 
     def _assign_pseudo_labels(self) -> tuple[float | None, float]:
@@ -340,47 +331,3 @@ class Trainer:
         start = time.perf_counter()
         yield
         self._seconds[part] = self._seconds.get(part, 0.0) + time.perf_counter() - start
-
-
-def make_adam(model: RoCORE, config: Config) -> torch.optim.Adam:
-    """Return Adam over all trainable weights.
-
-    The released program adds weight_decay * ||w||^2 of g's and d's weights to the loss; its gradient, 2 weight_decay w,
-    is what Adam's own L2 term adds.
-    """
-    decayed = model.clustering_weights()
-    rest: list[Tensor] = [
-        parameter for parameter in model.parameters() if all(parameter is not other for other in decayed)
-    ]
-    groups: list[dict[str, Any]] = [
-        {"params": rest},
-        {"params": decayed, "weight_decay": 2 * config.loss.weight_decay},
-    ]
-    return torch.optim.Adam(groups, lr=config.train.learning_rate, fused=True)
-
-
-class _Sums:
-    """Sums of detached losses on the device; read back once an epoch."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
-
-    def __call__(self, name: str, loss: Tensor) -> None:
-        loss = loss.detach()
-        self._sums[name] = self._sums[name] + loss if name in self._sums else loss
-        self._counts[name] = self._counts.get(name, 0) + 1
-
-    def means(self) -> dict[str, float]:
-        return {name: float(total) / self._counts[name] for name, total in self._sums.items()}
-
-
-def sample_silhouette(points: Tensor, labels: Tensor, seed: int) -> float:
-    """Silhouette on a fixed sample of at most 1,000 points; -1 where fewer than two clusters are there."""
-    generator = np.random.default_rng(seed)
-    sample = torch.from_numpy(generator.permutation(len(points))[:SILHOUETTE_SAMPLE])
-    chosen = labels[sample].cpu().numpy()
-    num_clusters = len(np.unique(chosen))
-    if not 2 <= num_clusters < len(chosen):
-        return -1.0
-    return float(silhouette_score(points[sample].cpu().numpy(), chosen))

@@ -14,7 +14,7 @@ from rocore.encoder.source import Encoder
 from rocore.losses import known_centroids
 from rocore.model import RoCORE
 from rocore.training.objective import ClusteringObjective, JointObjective
-from rocore.training.trainer import make_adam
+from rocore.training.optimizer import make_adam
 
 from . import oracle
 from .tiny import bank_of, config_of, relative_error, source_of

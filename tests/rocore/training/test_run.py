@@ -2,8 +2,8 @@
 
 import json
 import random
-from pathlib import Path
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
