@@ -16,6 +16,7 @@ from sklearn.cluster import KMeans
 from transformers import AutoModel, AutoTokenizer
 
 import rocore
+from rocore.config import parse_override
 from rocore.data.builtin import generate
 from rocore.data.instance import Instance
 from rocore.metrics import b_cubed
@@ -89,9 +90,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", default="configs/rocore/quickstart.yaml", help="RoCORE's settings")
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides")
     arguments = parser.parse_args()
+    arguments.set = dict(map(parse_override, arguments.set))
     config = rocore.override(
-        rocore.load_config(arguments.config), {"data.format": "builtin", "encoder.output_layer": 4}
+        rocore.load_config(arguments.config), {"encoder.output_layer": 4, **arguments.set}
     )
     raw, trained = score_raw(config, arguments.seeds), score_rocore(config, arguments.seeds)
     print(
