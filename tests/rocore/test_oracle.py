@@ -16,7 +16,7 @@ from rocore.model import RoCORE
 from rocore.training.objective import ClusteringObjective, JointObjective
 from rocore.training.optimizer import make_adam
 
-from . import oracle
+from . import oracle, tiny
 from .tiny import bank_of, config_of, relative_error, source_of
 
 LOSS_TOLERANCE = 1e-5
@@ -27,13 +27,7 @@ JOINT_EPOCH = 3
 LABELS = [0, 2, 1, 2, 0]
 PSEUDO_LABELS = [0, 3, 1, 1, 0, 2]
 SENTENCES = [
-    (3, (1, 2), (0, 1)),
-    (60, (2, 9), (40, 43)),
-    (17, (10, 12), (1, 4)),
-    (8, (1, 5), (3, 7)),
-    (5, (2, 3), (2, 3)),
-    (33, (0, 1), (32, 33)),
-    (12, (0, 12), (5, 6)),
+    *tiny.SENTENCES,
     (9, (4, 6), (6, 8)),
     (25, (20, 25), (0, 3)),
     (4, (1, 3), (2, 4)),
