@@ -3,10 +3,15 @@
 python benchmarks/joint_epoch.py configs/rocore/fewrel_minilm.yaml data.root=data/fewrel [more.keys=values]
 """
 
+import os
 import resource
 import statistics
 import sys
 import time
+
+from rocore.commands.main import ENVIRONMENT
+
+os.environ.update(ENVIRONMENT | dict(os.environ))  # what the `rocore` command sets, before torch reads it
 
 import torch
 

@@ -17,6 +17,7 @@ ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",  # packed batches differ in shape: the default of 1024 keeps gigabytes
     "OMP_WAIT_POLICY": "passive",  # threads that spin while they wait cost several times their work on shared cores
 }
 """Read by libraries when they are imported; what the user has set stays."""
