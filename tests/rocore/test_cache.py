@@ -23,7 +23,7 @@ from rocore.encoder.cache import TrunkCache, TrunkKey, cache_root
 from rocore.errors import CacheError
 from rocore.progress import silent
 
-FILES = ("hidden.bin", "index.safetensors", "entry.json")
+FILES = ("hidden.bin", "index.safetensors", "entry.json", "used")
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,12 @@ def passes(monkeypatch):
 def entries(folder, cache="cache"):
     """Folders of entries, finished ones alone."""
     return [path for path in (folder / cache / "trunk").glob("[!.]*") if path.is_dir()]
+
+
+def assert_only_locks(folder):
+    """No entry, whole or half written."""
+    left = list((folder / "cache" / "trunk").iterdir())
+    assert {path.suffix for path in left} == {".lock"}
 
 
 def assert_same(store, other):
@@ -204,7 +210,7 @@ def test_get_that_fails_midway_leaves_no_entry_behind(get, tmp_path, monkeypatch
         patch.setattr(cache_module, "run_trunk", fail)
         with pytest.raises(RuntimeError, match="out of memory"):
             get()
-    assert [path.suffix for path in (tmp_path / "cache" / "trunk").iterdir()] == [".lock"]
+    assert_only_locks(tmp_path)
     assert len(get()[2]) == 16
 
 
@@ -219,7 +225,7 @@ def test_get_on_a_full_disk_says_so_and_leaves_nothing(get, tmp_path, monkeypatc
     monkeypatch.setattr(shutil, "disk_usage", lambda _folder: usage._replace(free=1000))
     with pytest.raises(CacheError, match=r"GiB are needed, 0\.00 GiB are free; free some space"):
         get()
-    assert [path.suffix for path in (tmp_path / "cache" / "trunk").iterdir()] == [".lock"]
+    assert_only_locks(tmp_path)
 
 
 def test_writing_into_an_attached_store_leaves_file_and_other_stores(get):
@@ -272,7 +278,7 @@ WRITER = """
         time.sleep(0.01)
     store = cache.TrunkCache(folder / "cache").get(
         Source((Sentence("a b c", (0, 1), (4, 5)),), "pool"),
-        SimpleNamespace(fingerprint="e" * 64, tokenizer=pieces, hidden_size=4),
+        SimpleNamespace(name="tiny", fingerprint="e" * 64, tokenizer=pieces, hidden_size=4),
         output_layers=(2,), precision="fp32", max_pieces=64, device=torch.device("cpu"), progress=silent,
     )[2]
     assert store.hidden.shape == (3, 4) and store.spans.tolist() == [[0, 1, 2, 3]]
