@@ -99,20 +99,18 @@ class TrunkCache:
             )
         return stores
 
-    def _attach(
-        self, keys: Mapping[int, TrunkKey]
-    ) -> tuple[dict[int, TokenStore], dict[int, BrokenEntryError]]:
+    def _attach(self, keys: Mapping[int, TrunkKey]) -> tuple[dict[int, TokenStore], dict[int, str]]:
         """Map the entries that are whole; return, for the others, what is wrong."""
         stores: dict[int, TokenStore] = {}
-        faults: dict[int, BrokenEntryError] = {}
+        faults: dict[int, str] = {}
         for r, key in keys.items():
             try:
                 stores[r] = open_entry(self.folder / key.digest)
             except BrokenEntryError as error:
-                faults[r] = error
+                faults[r] = str(error)  # the error itself would keep frames, and so mappings, alive
         return stores, faults
 
-    def _report(self, keys: Mapping[int, TrunkKey], faults: Mapping[int, BrokenEntryError]) -> None:
+    def _report(self, keys: Mapping[int, TrunkKey], faults: Mapping[int, str]) -> None:
         for r, fault in faults.items():
             if (self.folder / keys[r].digest).is_dir():
                 log.warning("trunk cache entry %s is broken (%s); it is built anew", keys[r].digest, fault)

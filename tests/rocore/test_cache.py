@@ -6,10 +6,6 @@ import os
 import re
 import shutil
 import socket
-import subprocess
-import sys
-import textwrap
-import time
 from dataclasses import replace
 
 import pytest
@@ -243,58 +239,3 @@ def test_cache_root_is_given_or_of_the_environment_or_of_the_user(monkeypatch, t
     assert cache_root(None) == tmp_path / "environment"
     monkeypatch.delenv("ROCORE_CACHE")
     assert cache_root(None) == tmp_path / ".cache" / "rocore"
-
-
-WRITER = """
-    import sys, time
-    from pathlib import Path
-    from types import SimpleNamespace
-
-    import torch
-
-    from rocore.data.instance import Sentence, Source
-    from rocore.encoder import cache
-    from rocore.progress import silent
-
-    folder, name = Path(sys.argv[1]), sys.argv[2]
-
-    def pieces(texts, **options):
-        words = [text.split() for text in texts]
-        return {
-            "input_ids": [[1] * len(row) for row in words],
-            "offset_mapping": [[(2 * i, 2 * i + 1) for i in range(len(row))] for row in words],
-            "special_tokens_mask": [[0] * len(row) for row in words],
-        }
-
-    def slow_trunk(encoder, tokenized, outputs, **options):
-        (folder / f"{name}.built").touch()
-        time.sleep(0.5)
-        for path in outputs.values():
-            path.write_bytes(bytes(len(tokenized.piece_ids) * 4 * 4))
-
-    cache.run_trunk = slow_trunk
-    (folder / f"{name}.ready").touch()
-    while not (folder / "go").exists():
-        time.sleep(0.01)
-    store = cache.TrunkCache(folder / "cache").get(
-        Source((Sentence("a b c", (0, 1), (4, 5)),), "pool"),
-        SimpleNamespace(name="tiny", fingerprint="e" * 64, tokenizer=pieces, hidden_size=4),
-        output_layers=(2,), precision="fp32", max_pieces=64, device=torch.device("cpu"), progress=silent,
-    )[2]
-    assert store.hidden.shape == (3, 4) and store.spans.tolist() == [[0, 1, 2, 3]]
-"""
-
-
-def test_get_in_two_processes_at_once_builds_one_whole_entry(tmp_path):
-    command = [sys.executable, "-c", textwrap.dedent(WRITER), str(tmp_path)]
-    writers = [subprocess.Popen([*command, name]) for name in ("one", "two")]
-    deadline = time.monotonic() + 120
-    while len(list(tmp_path.glob("*.ready"))) < 2 and time.monotonic() < deadline:
-        assert all(writer.poll() is None for writer in writers)
-        time.sleep(0.02)
-    (tmp_path / "go").touch()
-    assert [writer.wait(120) for writer in writers] == [0, 0]
-    assert len(list(tmp_path.glob("*.built"))) == 1
-    (entry,) = entries(tmp_path)
-    assert cache_module.entry_fault(entry) is None
-    assert not list(entry.parent.glob(".*"))
