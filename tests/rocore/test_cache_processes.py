@@ -124,7 +124,10 @@ def test_get_from_a_read_only_cache_maps_what_is_there(read_only):
 
 def test_get_from_a_read_only_cache_without_the_entry_says_what_to_do(read_only):
     root = read_only(built=False)
-    with without_privileges(), pytest.raises(CacheError, match=r"must be writable, but .*Permission denied.*set `"):
+    with (
+        without_privileges(),
+        pytest.raises(CacheError, match=r"must be writable, but .*Permission denied.*set `"),
+    ):
         get_tiny(root)
 
 

@@ -51,7 +51,7 @@ def get_tiny(root: Path, output_layer: int = 2, max_gib: float | None = None) ->
     )[output_layer]
 
 
-def wait_for(path: Path, timeout_s: float = 120) -> None:
+def wait_for(path: Path, timeout_s: float = 600) -> None:
     """Wait until a file is there."""
     deadline = time.monotonic() + timeout_s
     while not path.exists():

@@ -34,7 +34,9 @@ def test_list_entries_gives_the_least_recently_used_first(trunk):
     entries = list_entries(trunk)
     assert layers(entries) == [1, 3, 2]
     assert [entry.in_use for entry in entries] == [False] * 3
-    assert [e.num_bytes for e in entries] == [sum(f.stat().st_size for f in e.folder.iterdir()) for e in entries]
+    assert [e.num_bytes for e in entries] == [
+        sum(f.stat().st_size for f in e.folder.iterdir()) for e in entries
+    ]
 
 
 def test_list_entries_where_there_is_no_cache_gives_none(tmp_path):
