@@ -4,8 +4,10 @@ import json
 import logging
 import os
 import re
+import resource
 import shutil
 import socket
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -16,6 +18,7 @@ from rocore.data.builtin import generate
 from rocore.data.instance import Source
 from rocore.encoder import cache as cache_module
 from rocore.encoder.cache import TrunkCache, TrunkKey, cache_root
+from rocore.encoder.cache_admin import list_entries
 from rocore.errors import CacheError
 from rocore.progress import silent
 
@@ -35,7 +38,8 @@ def get(source, minilm, tmp_path):
 
     def attach_or_build(*output_layers, root=None, **options):
         arguments = {"precision": "fp32", "max_pieces": 64, "device": torch.device("cpu"), "progress": silent}
-        return TrunkCache(root or tmp_path / "cache").get(
+        cache = root if isinstance(root, TrunkCache) else TrunkCache(root or tmp_path / "cache")
+        return cache.get(
             options.pop("source", source), minilm, output_layers=output_layers or (2,), **arguments | options
         )
 
@@ -222,6 +226,45 @@ def test_get_on_a_full_disk_says_so_and_leaves_nothing(get, tmp_path, monkeypatc
     with pytest.raises(CacheError, match=r"GiB are needed, 0\.00 GiB are free; free some space"):
         get()
     assert_only_locks(tmp_path)
+
+
+def test_get_whose_file_outgrows_a_limit_midway_says_so_and_leaves_nothing(get, tmp_path):
+    """The system's own refusal to write on, as a full disk gives it."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(CacheError, match=r"must be writable, but .*File too large; free some space"):
+            get()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert_only_locks(tmp_path)
+    assert len(get()[2]) == 16
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 300 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a small disk can't be mounted here (it takes root's rights)")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_get_on_a_small_disk_removes_what_is_not_used_or_says_what_is_needed(get, small_disk, source):
+    few = Source(source.sentences[:5], "few")
+    other = Source(source.sentences[5:10], "other")
+    bounded = TrunkCache(small_disk, max_gib=1)
+    first = get(root=bounded, source=few)
+    with pytest.raises(CacheError, match=r"GiB are needed, .* are free"):
+        get(root=bounded, source=other)
+    del first
+    assert len(get(root=bounded, source=other)[2]) == 5
+    assert [entry.description.source_name for entry in list_entries(bounded.folder)] == ["other"]
+    with pytest.raises(CacheError, match=r"GiB are needed, .* are free"):
+        get(root=bounded)
 
 
 def test_writing_into_an_attached_store_leaves_file_and_other_stores(get):

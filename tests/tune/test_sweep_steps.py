@@ -5,8 +5,10 @@ from contextlib import contextmanager
 
 import pytest
 
+from rocore.encoder import cache
 from rocore.errors import ConfigError, RocoreError
 from tune import preparation
+from tune.config import load_sweep
 from tune.ledger import TrialRecord
 from tune.optuna_searcher import TruthfulOptunaSearch
 from tune.preparation import Facts, by_output_layer, prepare_sweep
@@ -112,9 +114,6 @@ def test_prepare_builds_trunks_first_then_checks_data_and_every_fold(make_sweep,
 
 def test_prepare_of_a_searched_output_layer_takes_one_trunk_pass_a_pool(tmp_path, monkeypatch):
     """No later step of the preparation runs the trunk again."""
-    from rocore.encoder import cache
-    from tune.config import load_sweep
-
     passes = []
 
     def write_zeros(encoder, tokenized, outputs, **_options):
