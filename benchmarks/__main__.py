@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import footprint, growth, speed, table
-from benchmarks.fresh import in_fresh_process
+from benchmarks.fresh import in_fresh_process, note
 from benchmarks.workload import CASES, ROOT, TINY_CASES, Workload, write_tiny_data
 
 
@@ -48,7 +48,6 @@ def main() -> int:
             figures["peak_mib"] = in_fresh_process(footprint.measure, workload, case)
             results[case.name] = figures
             if case.name == "minilm" and not arguments.skip_growth:
-                note("minilm: growth")
                 grown = growth.measure(workload, case)
     summary = table.summarize(results, grown)
     sys.stdout.write(table.render(summary) + "\n")
@@ -58,11 +57,6 @@ def main() -> int:
         if grown:
             growth.draw(grown, out)
     return 0
-
-
-def note(what: str) -> None:
-    """Say on standard error what is being measured."""
-    sys.stderr.write(f"benchmarks: {what}\n")
 
 
 if __name__ == "__main__":
