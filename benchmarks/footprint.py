@@ -1,8 +1,11 @@
 """Peak memory of one encoder's trial by phase; in a process of its own, so that nothing else is in it."""
 
+from importlib import import_module
+
 import rocore
 from benchmarks.memory import anonymous_mib, sampled_peak
-from benchmarks.speed import EngineTimes, TrunkTimes, import_all, tokenized_pools
+from benchmarks.plain import tokenized_pools
+from benchmarks.speed import EngineTimes, TrunkTimes
 from benchmarks.workload import Case, Workload
 
 
@@ -30,3 +33,10 @@ def measure(workload: Workload, case: Case) -> dict[str, float]:
     with sampled_peak() as peak:
         TrunkTimes(config, prepared.task, pools[0])
     return peaks | {"trunk": peak.mib - standing}
+
+
+def import_all() -> float:
+    """Import what a trial needs, and return the anonymous memory that stands then, in MiB."""
+    import_module("transformers").BertModel  # noqa: B018 (transformers imports on first use)
+    rocore.prepare, rocore.Trainer  # noqa: B018
+    return anonymous_mib()

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import rocore
+from benchmarks.footprint import import_all
 from benchmarks.fresh import in_fresh_process, note
 from benchmarks.memory import sampled_peak
-from benchmarks.speed import EngineTimes, import_all, seconds_of
+from benchmarks.plain import seconds_of
+from benchmarks.speed import EngineTimes
 from benchmarks.workload import Case, Instances, Workload, write_cut
 
 SHARE = 4

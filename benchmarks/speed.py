@@ -4,7 +4,6 @@ import statistics
 import tempfile
 import time
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import torch
 import rocore
 from benchmarks import arithmetic
 from benchmarks.arithmetic import Lengths, Sizes, Work
-from benchmarks.memory import anonymous_mib
 from benchmarks.peak import peak_gflops
 from benchmarks.plain import PaddedData, PlainTimes, PlainTrainer, pad, seconds_of, tokenized_pools
 from benchmarks.workload import Case, Workload
@@ -24,13 +22,6 @@ from rocore.encoder.trunk import run_trunk
 ITEM_SIZE = {"bf16": 2, "fp32": 4}
 TRUNK_SAMPLE = 1024
 FEATURE_BATCH_ROWS = 400
-
-
-def import_all() -> float:
-    """Import what a trial needs, and return the anonymous memory that stands then, in MiB."""
-    import_module("transformers").BertModel  # noqa: B018 (transformers imports on first use)
-    rocore.prepare, rocore.Trainer  # noqa: B018
-    return anonymous_mib()
 
 
 @dataclass(frozen=True)
