@@ -40,8 +40,8 @@ types: $(STAMP) ## mypy, strict
 
 check: test lint types ## everything that must pass before a change goes in
 
-bench: $(STAMP) ## run the benchmarks one after the other, long; their figures go to benchmarks/RESULTS.md by hand
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+bench: $(STAMP) ## measure speed and memory, long: one table, benchmarks/latest.json and pictures (BENCH_ARGS passes options on)
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 docs: $(STAMP) ## rewrite the table of keys in docs/configuration.md from rocore/config.py
 	$(BIN)/python docs/render_configuration.py

@@ -149,7 +149,7 @@ class TokenBank:
         )
 
     def _group(self, rows: Rows) -> list[Rows]:
-        """Split positions of `rows` by span tokens and then by length; inside a group those of one store are neighbours.
+        """Split positions of `rows` by span tokens, then by length; in a group those of one store are neighbours.
 
         On an accelerator, where launches cost more than padding, all sentences are one group.
         """

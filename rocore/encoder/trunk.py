@@ -1,5 +1,6 @@
 """Run the frozen trunk (layers 1..r-1) over every sentence, once, and leave the result in the cache."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -92,7 +93,7 @@ def _create_raw(path: Path, shape: tuple[int, int], dtype: torch.dtype) -> Tenso
     """Return a writable tensor mapped onto a new file."""
     num_bytes = shape[0] * shape[1] * dtype.itemsize
     with path.open("wb") as file:
-        file.truncate(num_bytes)
+        os.posix_fallocate(file.fileno(), 0, num_bytes)  # a full disk is an error here, not a bus error later
     return torch.from_file(str(path), shared=True, size=shape[0] * shape[1], dtype=dtype).view(shape)
 
 

@@ -72,7 +72,7 @@ def random_batch(lengths: list[int], seed: int) -> TokenBatch:
     rng = np.random.default_rng(seed)
     spans = []
     for length in lengths:
-        head, tail = (np.sort(rng.integers(0, length, 2)) + [0, 1] for _ in range(2))
+        head, tail = (np.sort(rng.integers(0, length, 2)) + np.array([0, 1]) for _ in range(2))
         spans.append([*head, *tail])
     offsets = np.cumsum([0, *lengths])
     hidden = torch.zeros(int(offsets[-1]), HIDDEN, dtype=torch.float64)

@@ -1,0 +1,10 @@
+"""Speed and memory of the engine against the machine and against a plain implementation: `python -m benchmarks`.
+
+Importing this package sets what the `rocore` command sets in the environment, before torch reads it.
+"""
+
+import os
+
+from rocore.commands.main import ENVIRONMENT
+
+os.environ.update(ENVIRONMENT | dict(os.environ))
