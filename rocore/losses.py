@@ -83,7 +83,7 @@ def pairwise_kl(log_probs: Float[Tensor, "B C"]) -> Float[Tensor, "B B"]:
 
 
 def pair_loss(
-    logits: Float[Tensor, "B C"], pseudo_labels: Int[Tensor, " B"], *, margin: float
+    logits: Float[Tensor, "B C"], pseudo_labels: Int[Tensor, " B"], *, margin: float | Tensor
 ) -> Float[Tensor, ""]:
     """Mean over all ordered pairs, diagonal included, of equation 13.
 

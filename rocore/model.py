@@ -1,5 +1,6 @@
 """The trainable parts: layer r, projector g, reconstructor d and the classifiers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -80,8 +81,8 @@ class RoCORE(nn.Module):
         assert self.incremental
         return self.known_classifier
 
-    def entity_pair_repr(self, batch: TokenBatch, masks: DropoutMasks | None = None) -> Float[Tensor, "B D"]:
-        """Return h of a batch (1-3), fp32; with dropout where `masks` are given."""
+    def entity_pair_repr(self, batch: TokenBatch, masks: Sequence[DropoutMasks] = ()) -> Float[Tensor, "B D"]:
+        """Return h of a batch (1-3), fp32; with dropout where `masks` are given, one for each member."""
         with self._products(batch.hidden.device):
             h: Tensor = self.output_layer(batch, masks)
         return h.float()

@@ -76,7 +76,7 @@ class _SpanAttention(torch.autograd.Function):
         (grad,) = grad_outputs
         query, key_value, *all_weights = ctx.saved_tensors
         grad_query, grad_key_value = torch.zeros_like(query), torch.empty_like(key_value)
-        grad_key_value[sum(group.size * group.tokens for group in ctx.groups) :] = 0  # filling
+        _clear_filling(grad_key_value, ctx.groups)
         for i, (group, slots, tokens) in enumerate(_slices(ctx.groups)):
             weights = all_weights[i]
             q, k, v = _operands(query[slots], key_value[tokens], group, ctx.num_heads)
@@ -111,11 +111,16 @@ def _operands(
 
 def _slices(groups: Sequence[TokenGroup]) -> Iterator[tuple[TokenGroup, slice, slice]]:
     """Yield each group with its part of the query grid and of the tokens."""
-    slot = token = 0
     for group in groups:
-        slots, tokens = slot + group.size * group.queries, token + group.size * group.tokens
-        yield group, slice(slot, slots), slice(token, tokens)
-        slot, token = slots, tokens
+        slots = slice(group.first_slot, group.first_slot + group.size * group.queries)
+        yield group, slots, slice(group.first_token, group.first_token + group.size * group.tokens)
+
+
+def _clear_filling(tokens: Tensor, groups: Sequence[TokenGroup]) -> None:
+    """Set rows that belong to no group to zero."""
+    begins = [group.first_token for group in groups] + [len(tokens)]
+    for group, next_begin in zip(groups, begins[1:], strict=True):
+        tokens[group.first_token + group.size * group.tokens : next_begin] = 0
 
 
 def _split_heads(rows: Tensor, size: int, num_heads: int) -> Tensor:
@@ -156,9 +161,9 @@ class _MaxPool(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
         rows, spans, pooled = ctx.saved_tensors
-        winners = (rows == pooled.index_select(0, spans)).to(rows.dtype)
-        count = torch.zeros_like(pooled).index_add_(0, spans, winners)
-        return winners.mul_((grad_outputs[0] / count).index_select(0, spans)), None, None
+        winners = rows == pooled.index_select(0, spans)
+        count = torch.zeros_like(pooled).index_add_(0, spans, winners.to(rows.dtype))
+        return torch.where(winners, (grad_outputs[0] / count).index_select(0, spans), 0.0), None, None
 
 
 def scatter_rows(rows: Tensor, slots: Tensor, num_slots: int) -> Tensor:
@@ -202,14 +207,18 @@ class _Gather(torch.autograd.Function):
         return scatter_rows(grad_outputs[0], slots, ctx.num_slots), None
 
 
-def attention_masks(masks: DropoutMasks, batch: TokenBatch, num_heads: int, rate: float) -> list[Tensor]:
-    """Draw dropout masks of attention weights, (n, A, q, L) for each group, fp32."""
+def attention_masks(
+    masks: Sequence[DropoutMasks], batch: TokenBatch, num_heads: int, rate: float
+) -> list[Tensor]:
+    """Draw dropout masks of attention weights, (n, A, q, L) for each group, fp32; every member draws its own."""
     shapes = [(group.size, num_heads, group.queries, group.tokens) for group in batch.groups]
-    drawn = masks.draw((sum(map(math.prod, shapes)),), rate, torch.float32)
-    return [
-        part.view(shape)
-        for part, shape in zip(drawn.split(list(map(math.prod, shapes))), shapes, strict=True)
-    ]
+    sizes = [math.prod(shape) for shape in shapes]
+    share = len(shapes) // len(masks)
+    parts: list[Tensor] = []
+    for k, of_member in enumerate(masks):
+        own = sizes[k * share : (k + 1) * share]
+        parts += torch.split(of_member.draw((sum(own),), rate, torch.float32), own)  # type: ignore[no-untyped-call]
+    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def position_bias(table: Tensor, batch: TokenBatch) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Dropout masks from a generator of one's own, so that a run's noise depends on its seed and on nothing else."""
+"""Dropout masks from generators of one's own, so that a run's noise depends on its seed and on nothing else."""
 
 import numpy as np
 import torch
@@ -13,18 +13,21 @@ class DropoutMasks:
     def __init__(self, seed: int, device: torch.device) -> None:
         """Start the sequence of `seed`."""
         self._device = device
-        self._bits = np.random.Generator(np.random.SFC64(seed))
+        self._seed = seed
+        self._num_drawn = 0
         self._generator = torch.Generator(device).manual_seed(seed)
 
     def draw(self, shape: tuple[int, ...], rate: float, dtype: torch.dtype) -> Tensor:
         """Return 1/(1 - rate) with probability 1 - rate and else 0, of the given shape.
 
-        On the CPU the rate is rounded to a multiple of 2**-16, and the scale belongs to the rounded rate.
+        On the CPU every mask has a generator of its own, so that one with more rows begins with the rows of one with
+        fewer. There the rate is rounded to a multiple of 2**-16, and the scale belongs to the rounded rate.
         """
         if self._device.type != "cpu":
             mask = torch.empty(shape, dtype=dtype, device=self._device)
             return mask.bernoulli_(1 - rate, generator=self._generator).div_(1 - rate)
         dropped = min(round(rate * LEVELS), LEVELS - 1)
-        bits = torch.from_numpy(self._bits.integers(0, LEVELS, shape, np.uint16).view(np.int16))
-        kept = bits >= dropped - LEVELS // 2
-        return kept.to(dtype).mul_(LEVELS / (LEVELS - dropped))
+        bits = np.random.Generator(np.random.SFC64([self._seed, self._num_drawn]))
+        self._num_drawn += 1
+        drawn = torch.from_numpy(bits.integers(0, LEVELS, shape, np.uint16).view(np.int16))
+        return (drawn >= dropped - LEVELS // 2).to(dtype).mul_(LEVELS / (LEVELS - dropped))

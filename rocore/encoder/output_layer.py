@@ -6,6 +6,8 @@ feed-forward block; keys and values are needed for every token. The numbers are 
 Shapes: B sentences, P tokens, Q span tokens, A heads, H hidden size, D = 2H, L tokens of the longest sentence.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -60,12 +62,12 @@ class OutputLayer(nn.Module):
             )
         self.load_state_dict(weights)
 
-    def forward(self, batch: TokenBatch, masks: DropoutMasks | None = None) -> Float[Tensor, "B D"]:
+    def forward(self, batch: TokenBatch, masks: Sequence[DropoutMasks] = ()) -> Float[Tensor, "B D"]:
         """Return the entity pair representation h = h_head (+) h_tail (equation 3), fp32.
 
         Args:
             batch: B sentences.
-            masks: Where dropout masks come from; None: no dropout.
+            masks: Where each member's dropout masks come from; none: no dropout.
         """
         residual = batch.hidden.index_select(0, batch.query_tokens)
         context = self._attend(residual, batch, masks)
@@ -80,24 +82,23 @@ class OutputLayer(nn.Module):
         return pooled.view(batch.size, -1)
 
     def _attend(
-        self, queries: Float[Tensor, "Q H"], batch: TokenBatch, masks: DropoutMasks | None
+        self, queries: Float[Tensor, "Q H"], batch: TokenBatch, masks: Sequence[DropoutMasks]
     ) -> Float[Tensor, "Q H"]:
         """Multi-head attention of the span tokens to all tokens of their sentence."""
-        drop = masks is not None and self.attention_dropout > 0
+        rate = self.attention_dropout
         context = span_attention(
             scatter_rows(self.query(queries), batch.query_slots, batch.num_slots),
             self.key_value(batch.hidden),
             batch,
             num_heads=self.num_heads,
             bias=None if self.bias_table is None else position_bias(self.bias_table, batch),
-            masks=attention_masks(masks, batch, self.num_heads, self.attention_dropout)
-            if masks is not None and drop
-            else None,
+            masks=attention_masks(masks, batch, self.num_heads, rate) if masks and rate else None,
         )
         return gather_rows(context, batch.query_slots)
 
 
-def _dropout(rows: Tensor, rate: float, masks: DropoutMasks | None) -> Tensor:
-    if masks is None or not rate:
+def _dropout(rows: Tensor, rate: float, masks: Sequence[DropoutMasks]) -> Tensor:
+    if not masks or not rate:
         return rows
-    return rows * masks.draw(tuple(rows.shape), rate, rows.dtype)
+    share = (len(rows) // len(masks), *rows.shape[1:])
+    return rows * torch.cat([of_member.draw(share, rate, rows.dtype) for of_member in masks])

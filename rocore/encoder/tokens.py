@@ -3,9 +3,10 @@
 Shapes: n sentences and T tokens in a store; B sentences, P tokens, Q span tokens in a batch; H hidden size.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,30 +46,36 @@ class TokenGroup:
     Attributes:
         size: Sentences.
         tokens: Of the longest of them; each fills as many rows of `TokenBatch.hidden`.
-        queries: Span tokens of the one with most of them; each fills as many rows of the query grid.
+        queries: Span tokens of the one with most of them; each fills as many slots of the query grid.
+        first_token: Where the group's rows of `TokenBatch.hidden` begin.
+        first_slot: Where its slots of the query grid begin.
     """
 
     size: int
     tokens: int
     queries: int
+    first_token: int
+    first_slot: int
 
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """B sentences in groups. Queries are the head tokens and then the tail tokens of each sentence in turn.
+    """The sentences of one or, in a pack, several members, in groups.
+
+    Members fill equal shares of every attribute, one after the other. Within each, queries are the head tokens and then
+    the tail tokens of each sentence in turn; what stands behind the last sentence's is filling.
 
     Attributes:
         hidden: (P, H) tokens, group by group; a sentence that is shorter than its group's longest repeats its last one.
-            Rows after the last group are filling.
         key_mask: (P,) 0 where there is a token, -inf where one is repeated; in the tokens' dtype.
-        groups: Fill `hidden` and the query grid one after the other.
-        query_tokens: (Q,) index into `hidden`; queries after the last sentence's are filling, as are their slots.
+        groups: The same number for every member.
+        query_tokens: (Q,) index into `hidden`.
         query_slots: (Q,) where each query stands in the query grid.
         query_positions: (Q,) position of each query within its sentence.
         spans: (Q,) which span each query belongs to: 2 i is sentence i's head and 2 i + 1 its tail, with i counted in
             the order of the rows that were asked for; filling belongs to 2 B.
         num_slots: Of the query grid.
-        size: B.
+        size: B, of all members together.
     """
 
     hidden: Tensor
@@ -80,6 +87,22 @@ class TokenBatch:
     spans: Tensor
     num_slots: int
     size: int
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the tokens and queries of one member's sentences stand; attributes as of `TokenBatch`, without filling."""
+
+    rows: Rows
+    room: Rows
+    within: Rows
+    repeated: NDArray[np.bool_]
+    groups: tuple[TokenGroup, ...]
+    query_tokens: Rows
+    query_slots: Rows
+    query_positions: Rows
+    spans: Rows
+    num_slots: int
 
 
 def ragged_arange(lengths: Rows) -> Rows:
@@ -112,40 +135,80 @@ class TokenBank:
         """Of the hidden states."""
         return self._hidden[0].dtype
 
-    def batch(self, rows: Rows) -> TokenBatch:
-        """Gather the sentences of `rows`, shape (B,)."""
+    def batch(self, *rows: Rows) -> TokenBatch:
+        """Gather the sentences of `rows`, shape (B,), for each member, in that order; B is the same for all."""
+        layouts = [self._layout(of_member) for of_member in rows]
+        size, members = len(rows[0]), range(len(rows))
+        num_tokens = _rounded(max(len(layout.within) for layout in layouts), TOKEN_STEP)
+        num_queries = _rounded(max(len(layout.spans) for layout in layouts), QUERY_STEP)
+        num_slots = max(layout.num_slots + num_queries - len(layout.spans) for layout in layouts)
+
+        def joined(arrays: Iterable[Rows], step: int) -> Tensor:
+            return self._to_device(np.concatenate([a + step * k for k, a in enumerate(arrays)]))
+
+        return TokenBatch(
+            hidden=torch.cat([self._gather(layout, num_tokens) for layout in layouts]),
+            key_mask=self._key_mask(layouts, num_tokens),
+            groups=tuple(
+                replace(
+                    g, first_token=g.first_token + k * num_tokens, first_slot=g.first_slot + k * num_slots
+                )
+                for k, layout in enumerate(layouts)
+                for g in layout.groups
+            ),
+            query_tokens=joined(
+                (_filled(layout.query_tokens, num_queries) for layout in layouts), num_tokens
+            ),
+            query_slots=joined(
+                (
+                    np.append(
+                        layout.query_slots, layout.num_slots + np.arange(num_queries - len(layout.spans))
+                    )
+                    for layout in layouts
+                ),
+                num_slots,
+            ),
+            query_positions=joined((_filled(layout.query_positions, num_queries) for layout in layouts), 0),
+            spans=self._to_device(
+                np.concatenate(
+                    [
+                        _filled(layouts[k].spans + 2 * size * k, num_queries, 2 * size * len(rows))
+                        for k in members
+                    ]
+                )
+            ),
+            num_slots=num_slots * len(rows),
+            size=size * len(rows),
+        )
+
+    def _layout(self, rows: Rows) -> _Layout:
         members = self._group(rows)
         order = np.concatenate(members)
         sizes = [len(group) for group in members]
         longest = [int(self.lengths[rows[group]].max()) for group in members]
         most_queries = [int(self._queries[rows[group]].max()) for group in members]
         sorted_rows = rows[order]
-        lengths, room = self.lengths[sorted_rows], np.repeat(longest, sizes)
-        first_token = np.cumsum(room) - room
+        room, query_room = np.repeat(longest, sizes), np.repeat(most_queries, sizes)
         within = ragged_arange(room)
-        last = np.repeat(lengths - 1, room)
-        query_room = np.repeat(most_queries, sizes)
+        last = np.repeat(self.lengths[sorted_rows] - 1, room)
         queries = self._queries[sorted_rows]
         spans = self._spans[sorted_rows].reshape(-1, 2)
         span_lengths = spans[:, 1] - spans[:, 0]
         span = np.repeat(np.arange(len(spans)), span_lengths)
         positions = spans[span, 0] + ragged_arange(span_lengths)
-        mask = np.where(within > last, -np.inf, 0.0).astype(np.float32)
-        num_slots = int(query_room.sum())
-        filling = -len(positions) % QUERY_STEP
-        query_slots = np.repeat(np.cumsum(query_room) - query_room, queries) + ragged_arange(queries)
-        return TokenBatch(
-            hidden=self._gather(sorted_rows, room, np.minimum(within, last)),
-            key_mask=self._to_device(mask).to(self.dtype),
-            groups=tuple(map(TokenGroup, sizes, longest, most_queries)),
-            query_tokens=self._to_device(np.pad(first_token[span // 2] + positions, (0, filling))),
-            query_slots=self._to_device(np.append(query_slots, num_slots + np.arange(filling))),
-            query_positions=self._to_device(np.pad(positions, (0, filling))),
-            spans=self._to_device(
-                np.pad(2 * order[span // 2] + span % 2, (0, filling), constant_values=2 * len(rows))
-            ),
-            num_slots=num_slots + filling,
-            size=len(rows),
+        first_tokens = np.cumsum([0, *np.multiply(sizes, longest)]).tolist()
+        first_slots = np.cumsum([0, *np.multiply(sizes, most_queries)]).tolist()
+        return _Layout(
+            rows=sorted_rows,
+            room=room,
+            within=np.minimum(within, last),
+            repeated=within > last,
+            groups=tuple(map(TokenGroup, sizes, longest, most_queries, first_tokens, first_slots)),
+            query_tokens=(np.cumsum(room) - room)[span // 2] + positions,
+            query_slots=np.repeat(np.cumsum(query_room) - query_room, queries) + ragged_arange(queries),
+            query_positions=positions,
+            spans=2 * order[span // 2] + span % 2,
+            num_slots=first_slots[-1],
         )
 
     def _group(self, rows: Rows) -> list[Rows]:
@@ -165,16 +228,28 @@ class TokenBank:
     def _to_device(self, array: NDArray[np.int64] | NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(array).to(self.device, non_blocking=True)
 
-    def _gather(self, rows: Rows, room: Rows, within: Rows) -> Tensor:
+    def _key_mask(self, layouts: Sequence[_Layout], num_tokens: int) -> Tensor:
+        masks = [_filled(np.where(layout.repeated, -np.inf, 0.0), num_tokens) for layout in layouts]
+        return self._to_device(np.concatenate(masks).astype(np.float32)).to(self.dtype)
+
+    def _gather(self, layout: _Layout, num_tokens: int) -> Tensor:
         """Copy tokens out of the stores; runs of one store are copied at once."""
-        index = np.repeat(self._starts[rows], room) + within
+        rows, room = layout.rows, layout.room
+        index = np.repeat(self._starts[rows], room) + layout.within
         ends = np.cumsum(room)
         edges = [0, *(np.flatnonzero(np.diff(self._store[rows])) + 1).tolist(), len(rows)]
-        num_rows = len(index) + -len(index) % TOKEN_STEP
-        out = torch.empty(num_rows, self.hidden_size, dtype=self.dtype, device=self.device)
+        out = torch.empty(num_tokens, self.hidden_size, dtype=self.dtype, device=self.device)
         out[len(index) :] = 0
         for first, end in pairwise(edges):
             tokens = slice(int(ends[first] - room[first]), int(ends[end - 1]))
             hidden = self._hidden[int(self._store[rows[first]])]
             torch.index_select(hidden, 0, self._to_device(index[tokens]), out=out[tokens])
         return out
+
+
+def _rounded(count: int, step: int) -> int:
+    return count + -count % step
+
+
+def _filled(array: NDArray[Any], length: int, value: int = 0) -> NDArray[Any]:
+    return np.pad(array, (0, length - len(array)), constant_values=value)

@@ -1,5 +1,6 @@
 """The two objectives of a joint step, on one forward pass: which loss trains which weights."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from torch import Tensor
@@ -7,7 +8,7 @@ from torch.nn import functional as F
 
 from rocore.config import Config, LossConfig
 from rocore.losses import center_loss, incremental_loss, pair_loss, rampup, reconstruction_loss
-from rocore.model import RoCORE
+from rocore.model import JointLogits, RoCORE
 
 
 class Record(Protocol):
@@ -19,7 +20,10 @@ class Record(Protocol):
 
 
 class LossMeans:
-    """Means of detached losses over an epoch's steps; summed on the device, read back once."""
+    """Means of detached losses over an epoch's steps; summed on the device, read back once.
+
+    A loss is a scalar or, in a pack, one value for each member.
+    """
 
     def __init__(self) -> None:
         """Start an epoch."""
@@ -32,9 +36,13 @@ class LossMeans:
         self._sums[name] = self._sums[name] + loss if name in self._sums else loss
         self._counts[name] = self._counts.get(name, 0) + 1
 
-    def read(self) -> dict[str, float]:
-        """Return the means by name."""
-        return {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+    def read(self) -> list[dict[str, float]]:
+        """Return the means by name, for each member."""
+        columns = {
+            name: (total / self._counts[name]).reshape(-1).tolist() for name, total in self._sums.items()
+        }
+        members = max((len(column) for column in columns.values()), default=1)
+        return [{name: column[k] for name, column in columns.items()} for k in range(members)]
 
 
 class ClusteringObjective:
@@ -48,27 +56,75 @@ class ClusteringObjective:
         self._center = config.use_center and (config.pretrain_center or not pretraining)
 
     def __call__(self, entity_pair_repr: Tensor, labels: Tensor, record: Record) -> Tensor:
-        """Return the loss of a batch whose first `len(labels)` rows are labeled.
-
-        The reconstruction error is averaged over the labeled and the unlabeled half, each of equal weight.
-        """
+        """Return the loss of a batch whose first `len(labels)` rows are labeled."""
         relation_repr, reconstruction = self._model.reconstruct(entity_pair_repr)
-        num_labeled = len(labels)
-        total = entity_pair_repr.new_zeros(())
-        if self._config.use_reconstruction:
-            halves = (slice(None, num_labeled), slice(num_labeled, None))
-            errors = [
-                reconstruction_loss(reconstruction[half], entity_pair_repr[half], scale=self._config.scale)
-                for half in halves
-            ]
-            error = (errors[0] + errors[1]) / 2
-            record("reconstruction", error)
-            total = total + error
-        if self._center:
-            center = center_loss(relation_repr[:num_labeled], labels, self._centroids)
-            record("center", center)
-            total = total + self._config.center_weight * center
-        return total
+        terms = clustering_terms(
+            self._config,
+            entity_pair_repr,
+            relation_repr,
+            reconstruction,
+            labels,
+            self._centroids,
+            center=self._center,
+        )
+        return weighted_sum(terms, {"center": self._config.center_weight}, record, entity_pair_repr)
+
+
+def clustering_terms(
+    config: LossConfig,
+    entity_pair_repr: Tensor,
+    relation_repr: Tensor,
+    reconstruction: Tensor,
+    labels: Tensor,
+    centroids: Tensor,
+    *,
+    center: bool,
+) -> dict[str, Tensor]:
+    """Return the terms of equation 6 by name; of the batch's rows the first `len(labels)` are labeled.
+
+    The reconstruction error is averaged over the labeled and the unlabeled half, each of equal weight.
+    """
+    num_labeled = len(labels)
+    terms = {}
+    if config.use_reconstruction:
+        halves = (slice(None, num_labeled), slice(num_labeled, None))
+        errors = [
+            reconstruction_loss(reconstruction[half], entity_pair_repr[half], scale=config.scale)
+            for half in halves
+        ]
+        terms["reconstruction"] = (errors[0] + errors[1]) / 2
+    if center:
+        terms["center"] = center_loss(relation_repr[:num_labeled], labels, centroids)
+    return terms
+
+
+def joint_terms(
+    config: LossConfig,
+    logits: JointLogits,
+    labels: Tensor,
+    pseudo_labels: Tensor,
+    *,
+    margin: float | Tensor,
+    num_known_relations: int,
+) -> dict[str, Tensor]:
+    """Return the terms of equation 16 (or 17 in incremental mode) by name."""
+    terms = {"pair": pair_loss(logits.novel, pseudo_labels, margin=margin)}
+    if config.use_cross_entropy:
+        terms["cross_entropy"] = F.cross_entropy(logits.labeled, labels)
+    if logits.unified is not None:
+        terms["incremental"] = incremental_loss(logits.unified, logits.novel, num_known_relations)
+    return terms
+
+
+def weighted_sum(
+    terms: Mapping[str, Tensor], weights: Mapping[str, float | Tensor], record: Record, like: Tensor
+) -> Tensor:
+    """Note every term and return their sum; a term without a weight counts once, no term at all is 0."""
+    total = like.new_zeros(())
+    for name, term in terms.items():
+        record(name, term)
+        total = total + weights.get(name, 1.0) * term
+    return total
 
 
 class JointObjective:
@@ -85,15 +141,12 @@ class JointObjective:
         self, entity_pair_repr: Tensor, labels: Tensor, pseudo_labels: Tensor, record: Record
     ) -> Tensor:
         """Return the loss of a batch whose first `len(labels)` rows are labeled."""
-        logits = self._model.logits(entity_pair_repr, len(labels))
-        total = pair_loss(logits.novel, pseudo_labels, margin=self._config.pair_margin)
-        record("pair", total)
-        if self._config.use_cross_entropy:
-            cross_entropy = F.cross_entropy(logits.labeled, labels)
-            record("cross_entropy", cross_entropy)
-            total = total + cross_entropy
-        if logits.unified is not None:
-            unlabeled = incremental_loss(logits.unified, logits.novel, self._model.num_known_relations)
-            record("incremental", unlabeled)
-            total = total + self._rampup * unlabeled
-        return total
+        terms = joint_terms(
+            self._config,
+            self._model.logits(entity_pair_repr, len(labels)),
+            labels,
+            pseudo_labels,
+            margin=self._config.pair_margin,
+            num_known_relations=self._model.num_known_relations,
+        )
+        return weighted_sum(terms, {"incremental": self._rampup}, record, entity_pair_repr)

@@ -67,7 +67,7 @@ def run_steps(
         if loss.requires_grad:  # an ablation can leave pre-training nothing to do
             loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    return means.read()
+    return means.read()[0]
 
 
 def batches(config: Config, task: TrainingTask, epoch: int) -> Iterator[PairedBatch]:
@@ -109,7 +109,7 @@ def _joint_losses(
     joint = JointObjective(config, model, joint_epoch=plan.joint_epoch)
     masks = dropout_masks(config, task, plan.epoch)
     for batch in batches(config, task, plan.epoch):
-        h = model.entity_pair_repr(task.bank.batch(token_rows(task, batch)), masks)
+        h = model.entity_pair_repr(task.bank.batch(token_rows(task, batch)), [masks])
         labels = plan.labels[_index(batch.labeled, task)]
         pseudo_labels = plan.pseudo_labels[_index(batch.unlabeled, task)]
         yield joint(h, labels, pseudo_labels, means) + clustering(h.detach(), labels, means)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -155,11 +156,30 @@ def _stores(
     ]
 
 
+_BANKS: WeakValueDictionary[tuple[str, ...], TokenBank] = WeakValueDictionary()
+"""Banks in use by what they hold: trainings side by side in one process share one, on an accelerator above all."""
+
+
+def _bank(
+    config: Config, corpus: Corpus, encoder: Encoder, device: torch.device, progress: Progress
+) -> TokenBank:
+    """Return the tokens of a corpus on a device, those in use where a training of this process holds them."""
+    settings = (config.encoder.output_layer, config.encoder.precision, config.encoder.max_pieces)
+    root = cache_root(config.cache.root)
+    pools = (corpus.known.fingerprint, corpus.novel.fingerprint)
+    key = (str(device), str(root), encoder.fingerprint, *pools, *map(str, settings))
+    bank = _BANKS.get(key)
+    if bank is None:
+        r = config.encoder.output_layer
+        stores = _stores(config, corpus, encoder, (r,), device, progress)
+        bank = _BANKS[key] = TokenBank([store[r] for store in stores], device)
+    return bank
+
+
 def _make_task(
     config: Config, corpus: Corpus, splits: Splits, encoder: Encoder, device: torch.device, progress: Progress
 ) -> TrainingTask:
-    r = config.encoder.output_layer
-    bank = TokenBank([s[r] for s in _stores(config, corpus, encoder, (r,), device, progress)], device)
+    bank = _bank(config, corpus, encoder, device, progress)
     first_novel = 0 if corpus.novel is corpus.known else len(corpus.known.sentences)
     return TrainingTask(
         encoder=encoder,

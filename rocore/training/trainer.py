@@ -110,6 +110,11 @@ class Trainer:
         return max(0, self.epoch - self.config.train.pretrain_epochs)
 
     @property
+    def joint(self) -> bool:
+        """Whether the next epoch is one of the joint phase."""
+        return self.epoch >= self.config.train.pretrain_epochs
+
+    @property
     def stop_reason(self) -> str | None:
         """`converged`, `max_epochs`, or None while there is more to do."""
         if self.joint_epoch and self._unchanged_epochs >= self.config.train.convergence_patience:
@@ -142,7 +147,7 @@ class Trainer:
         self._seconds = {}
         labeled = self._part("known_train")
         centroids = known_centroids(self.model.relation_repr(labeled), self._labels, self.num_known_relations)
-        if self.epoch < self.config.train.pretrain_epochs:
+        if not self.joint:
             return PretrainPlan(self.epoch, self._labels, centroids, labeled, self._part("novel_train"))
         pseudo_labels = self._assign_pseudo_labels()
         return JointPlan(self.epoch, self._labels, centroids, pseudo_labels, self.joint_epoch + 1)

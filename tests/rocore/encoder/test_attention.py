@@ -111,7 +111,7 @@ def test_span_attention_random_shapes_equal_plain_loops(rate: float, lengths: li
         torch.randn(shape, generator=generator, dtype=torch.float64).float().requires_grad_()
         for shape in ((batch.num_slots, HIDDEN), (len(batch.hidden), 2 * HIDDEN))
     )
-    masks = attention_masks(DropoutMasks(seed, CPU), batch, HEADS, rate)
+    masks = attention_masks([DropoutMasks(seed, CPU)], batch, HEADS, rate)
     weights = torch.randn(len(batch.query_slots), HIDDEN, generator=generator)
     found, gradients = [], []
     for attend in (

@@ -58,8 +58,8 @@ def test_batch_tokens_are_filled_up_by_the_last_one(
 def test_batch_hand_case(bank: TokenBank) -> None:
     """Row 2 (3 tokens, head 2, tail 0-2), then row 0 (4 tokens, head 1-2, tail 0); by span tokens row 0 comes first."""
     batch = bank.batch(np.array([2, 0]))
-    assert batch.groups == (TokenGroup(size=2, tokens=4, queries=4),)
-    assert batch.key_mask.tolist() == [0, 0, 0, 0, 0, 0, 0, -np.inf]
+    assert batch.groups == (TokenGroup(size=2, tokens=4, queries=4, first_token=0, first_slot=0),)
+    assert batch.key_mask[:8].tolist() == [0, 0, 0, 0, 0, 0, 0, -np.inf]
     num_queries = 7
     assert batch.query_positions[:num_queries].tolist() == [1, 2, 0, 2, 0, 1, 2]
     assert batch.query_tokens[:num_queries].tolist() == [1, 2, 0, 6, 4, 5, 6]
