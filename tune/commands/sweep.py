@@ -8,34 +8,82 @@ import click
 from rocore.commands.options import set_option
 
 
-@click.command()
-@click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.command(
+    epilog="Exit codes: 0 done; 1 it failed (every trial failed, the disk is full, Ray was lost); 2 a wrong option, "
+    "configuration or data; 130 stopped, and to be resumed."
+)
+@click.argument("config", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     help="Sweep directory; new or empty.  [default: sweeps/<name of CONFIG>]",
 )
+@click.option(
+    "--resume",
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Go on with the sweep in DIR, however it ended; instead of CONFIG.",
+)
+@click.option(
+    "--extend",
+    metavar="N DIR",
+    type=(click.IntRange(min=1), click.Path(exists=True, file_okay=False, path_type=Path)),
+    help="Add N trials to the sweep in DIR and bring its final comparison up to date; instead of CONFIG.",
+)
+@click.option(
+    "--sequential",
+    is_flag=True,
+    help="One trial at a time: the same seed gives the same trials and numbers, resumed or not.",
+)
 @set_option
-def sweep(config: Path, out: Path | None, overrides: dict[str, Any]) -> None:
-    """Search for the best configuration of RoCORE.
+def sweep(
+    config: Path | None,
+    out: Path | None,
+    resume: Path | None,
+    extend: tuple[int, Path] | None,
+    sequential: bool,
+    overrides: dict[str, Any],
+) -> None:
+    r"""Search for the best configuration of RoCORE.
 
     CONFIG is a sweep file (see configs/tune/). Proposes configurations with Optuna, trains them on a Ray of
     its own or on a cluster's, trains the best ones and the paper's again over fresh
     seeds, and writes a report.
 
     `--set` takes keys of the sweep (search.num_trials=50) and RoCORE keys (train.max_epochs=20).
+
+    Whatever ends a sweep (a kill, a lost node, a full disk), --resume goes on with it; trials that have ended aren't
+    run again. Ctrl-C stops it cleanly, a second time at once.
+
+    \b
+    rocore sweep configs/tune/quickstart.yaml --out sweeps/a
+    rocore sweep --resume sweeps/a
+    rocore sweep --extend 8 sweeps/a
     """
     from tune.config import load_sweep
     from tune.progress import format_params
-    from tune.sweep import run_sweep
+    from tune.sweep import resume_sweep, run_sweep
 
-    result = run_sweep(
-        load_sweep(config, overrides),
-        out or Path("sweeps") / config.stem,
-        echo=lambda text: click.echo(text, err=True),
-    )
+    if sum(source is not None for source in (config, resume, extend)) != 1:
+        raise click.UsageError("one of CONFIG, --resume DIR and --extend N DIR must be given")
+    if config is not None:
+        if sequential:
+            overrides = {**overrides, "resources.max_concurrent_trials": 1}
+        result = run_sweep(load_sweep(config, overrides), out or Path("sweeps") / config.stem, echo=_echo)
+    else:
+        if out is not None or overrides or sequential:
+            raise click.UsageError(
+                "--resume and --extend go on with a sweep as it is, without --out, --set and --sequential"
+            )
+        num_more, directory = extend or (0, resume)
+        assert directory is not None
+        result = resume_sweep(directory, num_more=num_more, echo=_echo)
     click.echo(f"best by the search's objective ({result.objective:.4f}): {result.best_name}")
     click.echo(f"  {format_params(result.best_params)}")
     click.echo(result.verdict)
     click.echo(f"report: {result.directory / 'report.html'}")
     click.echo(f"train it: rocore train {result.directory / 'best_config.yaml'} --out DIR")
+
+
+def _echo(text: str) -> None:
+    click.echo(text, err=True)
