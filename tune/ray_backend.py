@@ -191,6 +191,8 @@ def _connect(resources: ResourcesConfig, temporary: Path) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if resources.address is None:
         temporary.mkdir(parents=True, exist_ok=True)
+        # Without its control process nothing goes on; by default Ray waits a minute for it before it ends this process.
+        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "15")
         ray.init(address="local", _temp_dir=str(temporary), include_dashboard=False, **quiet)
         return
     try:

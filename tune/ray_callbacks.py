@@ -6,11 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import ray
 import ray.tune as ray_tune
 from ray.exceptions import OutOfMemoryError
 from ray.tune.experiment import Trial as RayTrial
 
-from rocore.errors import DiskFullError
+from rocore.errors import DiskFullError, SweepError
 from tune.journal import is_disk_full
 from tune.ledger import Ledger
 from tune.ray_searcher import LedgerSearcher
@@ -67,12 +68,25 @@ class LedgerCallback(ray_tune.Callback):
             self.searcher.wait(spec)
 
     def on_step_end(self, iteration: int, trials: list[RayTrial], **info: object) -> None:
-        """Ray takes an error of its listeners at the end of a trial for the trial's own; a full disk isn't.
+        """Notice what Ray doesn't: errors of its listeners at the end of a trial, and the death of its own processes.
 
         Raises:
             DiskFullError: If the journal couldn't be written.
+            SweepError: If a Ray of the sweep's own has died.
         """
         self.ledger.journal.check()
+        if dead := dead_processes():
+            raise SweepError(
+                f"Ray must stay alive while trials run, but its {' and '.join(dead)} died; nothing is lost: go on "
+                f"with `rocore sweep --resume {self.ledger.directory.root}`"
+            )
+
+
+def dead_processes() -> list[str]:
+    """Return which processes of a Ray that this process started have died; Ray itself may wait for them for ever."""
+    node = ray._private.worker._global_node
+    dead = [] if node is None else [kind for kind, _ in node.dead_processes()]
+    return [kind for kind in dead if kind in ("raylet", "gcs_server")]
 
 
 def _cause(error: object) -> str:
