@@ -227,8 +227,12 @@ class Ledger:
         self.listeners = listeners
         self.journal = Journal(directory.root / FILE)
         self.state = Records()
-        for number, event in enumerate(self.journal.events, start=1):
-            _replay(self.state, event, f"{self.journal.path}, line {number}")
+        try:
+            for number, event in enumerate(self.journal.events, start=1):
+                _replay(self.state, event, f"{self.journal.path}, line {number}")
+        except CheckpointError:
+            self.close()
+            raise
 
     @property
     def records(self) -> dict[str, TrialRecord]:

@@ -136,7 +136,10 @@ def _run(
             raise SweepInterrupted(f"stopped; go on with: {resume_command(directory.root)}") from stop
         except Exception as error:
             if is_disk_full(error) and not isinstance(error, DiskFullError):
-                raise DiskFullError(f"{error}; nothing is lost") from error
+                raise DiskFullError(
+                    f"{directory.root} must have room to write to, but {error}; nothing is lost: free some, then go "
+                    f"on with `{resume_command(directory.root)}`"
+                ) from error
             raise
 
 

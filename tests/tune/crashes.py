@@ -141,7 +141,9 @@ def check_nothing_lost_nothing_twice(out, num_trials):
     assert [(t.number, t.state.name, t.params, t.value) for t in study.trials] == [
         (t["number"], STUDY_STATES[t["state"]], t["params"], t["objective"]) for t in trials
     ]
-    assert [list(t.intermediate_values) for t in study.trials] == [curves[f"{n:04d}"] for n in range(num_trials)]
+    assert [list(t.intermediate_values) for t in study.trials] == [
+        curves[f"{n:04d}"] for n in range(num_trials)
+    ]
     assert all(len(entry["seeds"]) == 2 and not entry["failed_seeds"] for entry in results["final"])
     models = list((out / "ray" / "final").glob("*/checkpoint_*"))
     assert len(models) == 2 * len(results["final"])

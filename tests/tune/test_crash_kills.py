@@ -1,7 +1,8 @@
 """Sweeps that are killed at random moments and resumed: nothing is lost, nothing is done twice."""
 
 import pytest
-from crashes import check_nothing_lost_nothing_twice, read_results, run_with_kills, without_times
+
+from .crashes import check_nothing_lost_nothing_twice, read_results, run_with_kills, without_times
 
 pytestmark = pytest.mark.ray
 NUM_TRIALS = 6
