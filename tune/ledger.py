@@ -19,6 +19,8 @@ State = str
 PAPER = "paper"
 MAX_LOST_PROCESSES = 2
 """How often in a row, with no epoch in between, a trial may lose its process and go on from its checkpoint."""
+FOLDERS = {"search": "trials", "race": "race", "final": "final"}
+"""Folder of the sweep directory, by role."""
 
 
 def outcome(result: Mapping[str, Any] | None, error: bool = False) -> State:
@@ -30,7 +32,7 @@ def outcome(result: Mapping[str, Any] | None, error: bool = False) -> State:
 
 @dataclass
 class TrialRecord:
-    """One trial, or one seed of the final comparison."""
+    """One trial of the search, one run of the race, or one seed of the final comparison."""
 
     name: str
     """`0003` or `paper-seed7`; also the name of its folder."""
@@ -122,7 +124,7 @@ class SweepDirectory:
 
     def folder(self, record: TrialRecord) -> Path:
         """Return the folder of a trial, made on the first call."""
-        path = self.root / ("trials" if record.role == "search" else "final") / record.name
+        path = self.root / FOLDERS[record.role] / record.name
         path.mkdir(parents=True, exist_ok=True)
         return path
 

@@ -22,6 +22,7 @@ def results_tree(
     trials: Sequence[TrialRecord],
     seconds: float,
     study_name: str,
+    race: Mapping[str, Any] | None = None,
     final: Sequence[Mapping[str, Any]] = (),
     verdict: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -48,6 +49,7 @@ def results_tree(
             "best_trial": None if best is None else best.number,
             "trials": [record.as_json() for record in trials],
         },
+        "race": race,
         "final": list(final),
         "verdict": verdict,
         "environment": facts.environment,

@@ -83,6 +83,18 @@ def paired_t_test(differences: Sequence[float]) -> float:
     return float(2 * stats.t.sf(abs(mean) / (std / math.sqrt(n)), n - 1))
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return Holm's corrected p values: rejecting those below a level errs at most at that level, all in all.
+
+    The i-th smallest of m (from 0) is multiplied by m - i, is at least its predecessor, and at most 1.
+    """
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = largest
+    return corrected
+
+
 def compare(
     ours: Sequence[float], theirs: Sequence[float], num_samples: int = 10_000, seed: int = 0
 ) -> Comparison:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rocore.config import dump_config
 from rocore.errors import CheckpointError, ConfigError, DiskFullError, SweepError, SweepInterrupted
-from tune import reevaluation
+from tune import racing, reevaluation
 from tune.config import Sweep, Value, load_sweep
 from tune.interruption import stoppable
 from tune.journal import is_disk_full
@@ -32,7 +32,7 @@ class SweepResult:
         directory: The sweep directory.
         best_name: `paper` or `trial-N`.
         best_params: Its searched keys.
-        objective: Its value of the search's objective.
+        objective: Its value of the search's objective in the search; 0 where it failed there.
         verdict: One honest sentence.
     """
 
@@ -129,6 +129,7 @@ def _run(
             echo("starting Ray")
             with ray_backend.ray_session(sweep.config.resources, directory.root / "ray"):
                 steps.search()
+                steps.race()
                 steps.reevaluate()
             return steps.conclude()
         except KeyboardInterrupt as stop:
@@ -149,7 +150,7 @@ def resume_command(root: Path) -> str:
 
 
 class _Steps:
-    """The steps of one sweep, in their order; Ray is up for the middle two.
+    """The steps of one sweep, in their order; Ray is up for the middle three.
 
     Each step takes from the ledger what is done, and does the rest.
     """
@@ -165,12 +166,18 @@ class _Steps:
     ) -> None:
         self.sweep, self.directory, self.facts = sweep, directory, facts
         self.echo, self.trainable, self.ledger = echo, trainable, ledger
+        self.candidates: dict[str, dict[str, Value]] = {}
         self.chosen: dict[str, dict[str, Value]] = {}
 
     @property
     def trials(self) -> list[TrialRecord]:
         """The trials of the search that have ended."""
         return [record for record in self.ledger.of("search") if not record.is_running]
+
+    @property
+    def races(self) -> list[TrialRecord]:
+        """The runs of the race that have ended."""
+        return [record for record in self.ledger.of("race") if not record.is_running]
 
     @property
     def finals(self) -> list[TrialRecord]:
@@ -225,13 +232,36 @@ class _Steps:
                 f"{self.directory.root / 'trials'}; the first one: {self.trials[0].error}"
             )
 
+    def race(self) -> None:
+        """Choose the configurations of the final comparison, by a race where the sweep has one."""
+        from tune import ray_backend
+
+        rules, top_k = self.sweep.config.racing, self.sweep.config.reevaluation.top_k
+        self.chosen = reevaluation.finalists(self.trials, self.sweep.paper, top_k)
+        candidates = reevaluation.finalists(self.trials, self.sweep.paper, rules.num_candidates)
+        if len(candidates) < 2 or not rules.num_candidates:
+            return
+        self.candidates = candidates
+        self.echo(f"racing {', '.join(candidates)} over up to {rules.num_pairs} splits and seeds")
+        with Progress(f"{self.sweep.config.name}: race", len(candidates) * rules.num_pairs) as progress:
+            for record in self.races:
+                progress.restored(record)
+            self.ledger.listeners = (progress,)
+            where = racing.run_race(
+                self.sweep,
+                candidates,
+                lambda specs: ray_backend.run_all(
+                    self.sweep, specs, self.directory.root / "ray", self.ledger, self.trainable
+                ),
+                lambda: self.races,
+            )
+        self.chosen = racing.race_finalists(where, candidates, top_k)
+        self._write_results("searched")
+
     def reevaluate(self) -> None:
         """Run the final comparison."""
         from tune import ray_backend
 
-        self.chosen = reevaluation.finalists(
-            self.trials, self.sweep.paper, self.sweep.config.reevaluation.top_k
-        )
         specs = reevaluation.final_specs(self.sweep, self.chosen)
         seeds = ", ".join(map(str, self.sweep.final_seeds))
         self.echo(f"re-evaluating {', '.join(self.chosen)} over seeds {seeds}{self._done(self.finals)}")
@@ -241,15 +271,18 @@ class _Steps:
 
     def conclude(self) -> SweepResult:
         """Judge and report."""
-        best = reevaluation.rank(self.trials)[0]
-        name = reevaluation.name_of(best, self.sweep.paper)
+        name, params = next(iter(self.chosen.items()))
+        objectives = {
+            reevaluation.name_of(record, self.sweep.paper): record.objective
+            for record in reevaluation.rank(self.trials)
+        }
         verdict = reevaluation.judge(name, self.finals)
         write_reports(self.directory.root, self._write_results("complete", verdict))
         return SweepResult(
             directory=self.directory.root,
             best_name=name,
-            best_params=best.params,
-            objective=best.objective or 0.0,
+            best_params=params,
+            objective=objectives.get(name) or 0.0,
             verdict=verdict["text"],
         )
 
@@ -270,6 +303,7 @@ class _Steps:
         return f", {len(records)} of them done" if records else ""
 
     def _write_results(self, status: str, verdict: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        race = racing.describe_race(self.sweep, self.candidates, self.races) if self.candidates else None
         results = results_tree(
             self.sweep,
             self.facts,
@@ -277,6 +311,7 @@ class _Steps:
             trials=self.trials,
             seconds=self.ledger.state.seconds["search"],
             study_name=self.ledger.state.begin["study"],
+            race=race,
             final=reevaluation.summarize_final(self.chosen, self.finals),
             verdict=verdict,
         )

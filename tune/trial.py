@@ -21,7 +21,7 @@ from tune.objective import FLOOR, Engine, Run, final_run, search_run
 class Trial(ray_tune.Trainable):
     """Runs what its specification says; errors are results, so that only a lost process is an error to Ray.
 
-    The specification is a plain mapping: `name`, `role` (search or final), `number`, `params`, `seed`,
+    The specification is a plain mapping: `name`, `role` (search, race or final), `number`, `params`, `seed`,
     `config` (the RoCORE keys), `objective` (the sweep's), `num_threads`, and of one that goes on `checkpoints`,
     newest first.
     """

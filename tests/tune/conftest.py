@@ -111,6 +111,7 @@ def sweep_file(tmp_path):
             "paper": PAPER,
             "objective": {"num_relations": 4, "num_folds": 2},
             "scheduler": {"grace_epochs": 1, "reduction_factor": 2},
+            "racing": {"num_candidates": 0},
             "reevaluation": {"top_k": 2, "num_seeds": 2},
         } | changes
         path = tmp_path / "small.yaml"

@@ -72,6 +72,9 @@ def sweep(make_sweep, tmp_path):
         "resources.max_concurrent_trials": 1,
         "search.searcher": "random",
         "seed": 1,
+        "racing.num_candidates": 4,
+        "racing.num_pairs": 3,
+        "racing.min_pairs": 2,
     }
     search = {"num_trials": 14, "space": NAMES}
     return make_sweep(overrides, search=search, paper={"loss.pair_margin": 2.0})
@@ -120,11 +123,24 @@ def test_sweep_tells_the_truth_about_every_trial(sweep, trainable, tmp_path, cap
     assert {t.number: t.state.name for t in study.trials} == {t["number"]: names[t["state"]] for t in trials}
     assert {t.number: t.value for t in study.trials} == {t["number"]: t["objective"] for t in trials}
 
+    # The race ran the best and the paper's on shared pairs of its own, the worst only as long as it had to.
+    race = results["race"]
+    assert [pair["seed"] for pair in race["pairs"]] == [2, 3, 4]
+    assert [entry["params"]["loss.pair_margin"] for entry in race["configurations"]] == [
+        GOOD,
+        LOST,
+        2.0,
+        POOR,
+    ]
+    assert [len(list(filter(None, entry["values"]))) for entry in race["configurations"]] == [3, 3, 3, 2]
+    assert race["configurations"][3]["dropped"]["num_pairs"] == 2
+    assert len(list((tmp_path / "out" / "race").glob("*/curve.jsonl"))) == 11
+
     # The best is the best, and it is compared with the paper's over seeds of its own.
     assert results["search"]["best_trial"] == by_margin[GOOD][0]["number"]
     assert results["final"][0]["name"] == result.best_name
     assert "paper" in [entry["name"] for entry in results["final"]]
-    assert {tuple(entry["seeds"]) for entry in results["final"]} == {(2, 3)}
+    assert {tuple(entry["seeds"]) for entry in results["final"]} == {(5, 6)}
     assert results["verdict"]["difference"] == pytest.approx(0.2)
     assert (results["status"], results["schema"]) == ("complete", 1)
     for name in (
@@ -140,8 +156,10 @@ def test_sweep_tells_the_truth_about_every_trial(sweep, trainable, tmp_path, cap
 
     # Search trials leave no checkpoint behind; the final comparison keeps its models.
     ray_folder = tmp_path / "out" / "ray"
-    assert list((ray_folder / "search").glob("*/checkpoint_*")) == []
-    assert len(list((ray_folder / "final").glob("*/checkpoint_*"))) == 4
+    assert [list((ray_folder / name).glob("*/checkpoint_*")) for name in ("search", "race-2", "race-3")] == [
+        []
+    ] * 3
+    assert len(list((ray_folder / "final").glob("*/checkpoint_*"))) == 6
 
     # Nothing but our own lines on the terminal.
     captured = capsys.readouterr()
