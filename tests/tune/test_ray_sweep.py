@@ -156,9 +156,8 @@ def test_sweep_tells_the_truth_about_every_trial(sweep, trainable, tmp_path, cap
 
     # Search trials leave no checkpoint behind; the final comparison keeps its models.
     ray_folder = tmp_path / "out" / "ray"
-    assert [list((ray_folder / name).glob("*/checkpoint_*")) for name in ("search", "race-2", "race-3")] == [
-        []
-    ] * 3
+    for name in ("search", "race"):
+        assert list((ray_folder / name).glob("*/checkpoint_*")) == []
     assert len(list((ray_folder / "final").glob("*/checkpoint_*"))) == 6
 
     # Nothing but our own lines on the terminal.
