@@ -46,8 +46,9 @@ class SearchConfig(Section):
 
     num_trials: Count = 24
     """Trials in all, the paper's configuration included."""
-    searcher: Literal["tpe", "random"] = "tpe"
-    """Optuna's sampler."""
+    searcher: Literal["tpe", "gp", "random"] = "tpe"
+    """Optuna's sampler. gp (a Gaussian process) learns from complete trials alone, so that it wants scheduler `none`;
+    tpe learns from stopped ones too."""
     space: dict[str, Dimension]
     """Searched RoCORE keys, dotted."""
 

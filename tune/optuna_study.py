@@ -173,9 +173,11 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
 
 
 def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
-    """Return Optuna's sampler: TPE (over all keys jointly, random at first) or random."""
+    """Return Optuna's sampler: TPE (over all keys jointly) or a Gaussian process, both random at first, or random."""
     if name == "random":
         return optuna.samplers.RandomSampler(seed=seed)
+    if name == "gp":
+        return optuna.samplers.GPSampler(seed=seed)
     return optuna.samplers.TPESampler(seed=seed)
 
 

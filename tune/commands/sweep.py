@@ -31,6 +31,13 @@ from rocore.commands.options import set_option
     help="Add N trials to the sweep in DIR and bring its final comparison up to date; instead of CONFIG.",
 )
 @click.option(
+    "--replay",
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Search again on the recorded curves of the sweep in DIR, with no training: do proposals and early stops come "
+    "out the same, and how would other searchers have done? Instead of CONFIG.",
+)
+@click.option(
     "--sequential",
     is_flag=True,
     help="One trial at a time: the same seed gives the same trials and numbers, resumed or not.",
@@ -41,6 +48,7 @@ def sweep(
     out: Path | None,
     resume: Path | None,
     extend: tuple[int, Path] | None,
+    replay: Path | None,
     sequential: bool,
     overrides: dict[str, Any],
 ) -> None:
@@ -59,13 +67,14 @@ def sweep(
     rocore sweep configs/tune/quickstart.yaml --out sweeps/a
     rocore sweep --resume sweeps/a
     rocore sweep --extend 8 sweeps/a
+    rocore sweep --replay sweeps/a
     """
     from tune.config import load_sweep
     from tune.progress import format_params
     from tune.sweep import resume_sweep, run_sweep
 
-    if sum(source is not None for source in (config, resume, extend)) != 1:
-        raise click.UsageError("one of CONFIG, --resume DIR and --extend N DIR must be given")
+    if sum(source is not None for source in (config, resume, extend, replay)) != 1:
+        raise click.UsageError("one of CONFIG, --resume DIR, --extend N DIR and --replay DIR must be given")
     if config is not None:
         if sequential:
             overrides = {**overrides, "resources.max_concurrent_trials": 1}
@@ -73,8 +82,11 @@ def sweep(
     else:
         if out is not None or overrides or sequential:
             raise click.UsageError(
-                "--resume and --extend go on with a sweep as it is, without --out, --set and --sequential"
+                "--resume, --extend and --replay take a sweep as it is, without --out, --set and --sequential"
             )
+        if replay is not None:
+            _replay(replay)
+            return
         num_more, directory = extend or (0, resume)
         assert directory is not None
         result = resume_sweep(directory, num_more=num_more, echo=_echo)
@@ -83,6 +95,13 @@ def sweep(
     click.echo(result.verdict)
     click.echo(f"report: {result.directory / 'report.html'}")
     click.echo(f"train it: rocore train {result.directory / 'best_config.yaml'} --out DIR")
+
+
+def _replay(directory: Path) -> None:
+    from tune.replay import replay_sweep
+
+    for line in replay_sweep(directory, echo=_echo):
+        click.echo(line)
 
 
 def _echo(text: str) -> None:
