@@ -21,6 +21,7 @@ from tune.surrogate import Curve, Surrogate
 NUM_SEEDS = 10
 BUDGET = 2
 """Joint epochs of the comparison, in multiples of those that the sweep spent."""
+COLORS = {"random": "#777777", "tpe": "#1f6fb2", "gp": "#c2571a"}
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def replay_sweep(directory: Path, *, num_seeds: int = NUM_SEEDS, echo: Callable[
         "methods": rows,
     }
     SweepDirectory(directory).write_json("replay.json", tree)
-    draw_regret(regrets, directory / "replay.svg", f"Search on a surrogate of {sweep.config.name}")
+    _draw(regrets, directory / "replay.svg", f"Search on a surrogate of {sweep.config.name}")
     return [
         agreement.text if agreement else f"no {FILE}, so that the order of asks and ends isn't known.",
         f"surrogate of {surrogate.num_trials} trials: error {surrogate.error:.3f} by leaving one trial out, where the "
@@ -163,32 +164,30 @@ def check_record(sweep: Sweep, events: Sequence[Event]) -> Agreement:
     )
 
 
-def draw_regret(regrets: Mapping[Method, NDArray[np.float64]], path: Path, title: str) -> None:
-    """Draw mean regret and its standard error by joint epochs spent; the suffix of the path says the format."""
+def plot_regret(axes: Any, regrets: Mapping[Method, NDArray[np.float64]], title: str) -> None:
+    """Plot mean regret and its standard error by joint epochs spent into Matplotlib's axes."""
+    means = {method: regret.mean(axis=0) for method, regret in regrets.items()}
+    for method, mean in means.items():
+        error = regrets[method].std(axis=0) / np.sqrt(len(regrets[method]))
+        color, style = COLORS[method.searcher], "-" if method.scheduler == "asha" else "--"
+        axes.plot(mean, style, color=color, label=str(method), linewidth=1.6)
+        axes.fill_between(
+            np.arange(len(mean)), mean - error, mean + error, color=color, alpha=0.12, linewidth=0
+        )
+    early = max(float(mean[len(mean) // 8]) for mean in means.values())
+    axes.set(xlabel="joint epochs spent", ylabel="regret of the best complete trial", title=title)
+    # Regret before the first complete trial is the optimum itself, and would squeeze the rest.
+    axes.set_ylim(0, 1.2 * early or None)
+    axes.legend(frameon=False, ncols=3, fontsize="small")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw(regrets: Mapping[Method, NDArray[np.float64]], path: Path, title: str) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
-    axes = figure.subplots()
-    colors = {"random": "#777777", "tpe": "#1f6fb2", "gp": "#c2571a"}
-    for method, regret in regrets.items():
-        mean, error = regret.mean(axis=0), regret.std(axis=0) / np.sqrt(len(regret))
-        line = "-" if method.scheduler == "asha" else "--"
-        axes.plot(mean, line, color=colors[method.searcher], label=str(method), linewidth=1.6)
-        axes.fill_between(
-            np.arange(len(mean)),
-            mean - error,
-            mean + error,
-            color=colors[method.searcher],
-            alpha=0.12,
-            linewidth=0,
-        )
-    axes.set(xlabel="joint epochs spent", ylabel="regret of the best complete trial", title=title)
-    axes.set_ylim(
-        0, 3 * float(np.median([regret.mean(axis=0)[len(regret[0]) // 2] for regret in regrets.values()]))
-    )
-    axes.legend(frameon=False, ncols=3)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=130)
+    plot_regret(figure.subplots(), regrets, title)
+    figure.savefig(path)
 
 
 def _row(method: Method, regret: NDArray[np.float64], budget: int) -> dict[str, Any]:
