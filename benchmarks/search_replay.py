@@ -102,7 +102,7 @@ def main():
         compare_choices(0.03, noise)
     sweep = load_sweep(SWEEP)
     families = {
-        "early epochs tell": hill(sweep, lambda point: 2.5),
+        "early epochs tell": hill(sweep, lambda _point: 2.5),
         "good ones are slow": hill(sweep, lambda point: 1 + 5 * (1 - abs(point[4] - BEST[4]))),
     }
     if len(sys.argv) > 1:
