@@ -31,7 +31,7 @@ class Pair:
     """What every configuration still in the race runs on.
 
     Attributes:
-        split: Seed of the grouping into known and hidden relations.
+        split: Seed of the grouping into known and hidden relations; of no effect on objectives without one.
         seed: Seed of the run: split of the instances, initial weights, data order.
     """
 
@@ -181,6 +181,9 @@ def describe_race(
 ) -> dict[str, Any]:
     """Return the `race` entry of results.json."""
     rules, pairs = sweep.config.racing, race_pairs(sweep)
+    names = {race_name(name, pair.split, pair.seed) for name in configurations for pair in pairs}
+    # A sweep that was extended may hold runs of configurations that no longer race.
+    records = [record for record in records if record.name in names]
     scores = scores_of(list(configurations), pairs, records)
     where = standing(list(configurations), rules, scores)
     left = {each.name: asdict(each) for each in where.dropped}

@@ -19,7 +19,7 @@ from tune.ray_scheduler import TIME, make_scheduler
 
 Curves = Callable[[Mapping[str, Value]], Sequence[float]]
 """Returns the objective of a configuration after each joint epoch, as if trained to its end."""
-NUM_RANDOM = 2000
+NUM_RANDOM = 1000
 """Random configurations among which the optimum is sought."""
 
 

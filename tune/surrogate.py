@@ -12,7 +12,7 @@ from rocore.errors import CheckpointError
 from tune.config import Dimension, Sweep, Value
 from tune.space import joint_budget
 
-NUM_TREES = 64
+NUM_TREES = 32
 MIN_TRIALS = 5
 
 

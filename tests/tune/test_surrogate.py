@@ -45,7 +45,7 @@ def recorded(margins, num_epochs=4):
 def test_surrogate_of_many_trials_is_close_to_them(make_sweep):
     surrogate = Surrogate(make_sweep(), recorded(np.linspace(0.5, 4, 31).tolist()))
     assert surrogate.num_trials == 31
-    assert surrogate.error < 0.2 * surrogate.spread
+    assert surrogate.error < 0.35 * surrogate.spread
     point = {"loss.center_weight": 0.01, "loss.pair_margin": 1.0, "encoder.output_layer": 4}
     assert surrogate(point) == pytest.approx([0.2, 0.4, 0.6, 0.8], abs=0.05)
 
