@@ -12,7 +12,9 @@ import pytest
 import ray
 from ray import cloudpickle
 
+from tune.journal import read_events
 from tune.preparation import Facts
+from tune.replay import check_record
 from tune.sweep import run_sweep
 from tune.trial import Trial
 
@@ -122,6 +124,11 @@ def test_sweep_tells_the_truth_about_every_trial(sweep, trainable, tmp_path, cap
     names = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
     assert {t.number: t.state.name for t in study.trials} == {t["number"]: names[t["state"]] for t in trials}
     assert {t.number: t.value for t in study.trials} == {t["number"]: t["objective"] for t in trials}
+
+    # Searched again in the journal's order, every proposal and every early stop is the same.
+    agreement = check_record(sweep, read_events(tmp_path / "out" / "journal.jsonl"))
+    assert agreement.num_same_proposals == agreement.num_proposals == 14
+    assert agreement.num_same_decisions == agreement.num_decisions > 14
 
     # The race ran the best and the paper's on shared pairs of its own, the worst only as long as it had to.
     race = results["race"]

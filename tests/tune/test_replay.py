@@ -88,7 +88,9 @@ def test_recorded_curves_hold_joint_epochs_of_trials_that_did_not_fail():
 
 
 @pytest.fixture
-def directory(sweep, records, tmp_path):
+def directory(sweep, records, tmp_path, monkeypatch):
+    monkeypatch.setattr("tune.simulation.NUM_RANDOM", 20)
+    monkeypatch.setattr("tune.surrogate.NUM_TREES", 4)
     root = tmp_path / "sweep"
     root.mkdir()
     (root / "config.yaml").write_text(dump_config(sweep.config))

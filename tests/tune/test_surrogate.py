@@ -42,7 +42,8 @@ def recorded(margins, num_epochs=4):
     ]
 
 
-def test_surrogate_of_many_trials_is_close_to_them(make_sweep):
+def test_surrogate_of_many_trials_is_close_to_them(make_sweep, monkeypatch):
+    monkeypatch.setattr("tune.surrogate.NUM_TREES", 8)
     surrogate = Surrogate(make_sweep(), recorded(np.linspace(0.5, 4, 31).tolist()))
     assert surrogate.num_trials == 31
     assert surrogate.error < 0.35 * surrogate.spread
