@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rocore.prediction import Predictor, load_predictor
     from rocore.progress import progress_bars
     from rocore.run_directory import RunDirectory, write_atomically, write_json
+    from rocore.training.cost import EpochCost, RunCost, measure_run
     from rocore.training.run import RunResult, set_threads, train_run
     from rocore.training.task import Prepared, TrainingTask, build_trunk_cache, prepare
     from rocore.training.trainer import EpochReport, Trainer
@@ -39,6 +40,9 @@ _HOMES = {
     "RunDirectory": "rocore.run_directory",
     "write_atomically": "rocore.run_directory",
     "write_json": "rocore.run_directory",
+    "EpochCost": "rocore.training.cost",
+    "RunCost": "rocore.training.cost",
+    "measure_run": "rocore.training.cost",
     "RunResult": "rocore.training.run",
     "set_threads": "rocore.training.run",
     "train_run": "rocore.training.run",
@@ -58,12 +62,14 @@ __all__ = [
     "DataError",
     "DivergedError",
     "EncoderError",
+    "EpochCost",
     "EpochReport",
     "Evaluator",
     "Prediction",
     "Predictor",
     "Prepared",
     "RocoreError",
+    "RunCost",
     "RunDirectory",
     "RunResult",
     "Trainer",
@@ -74,6 +80,7 @@ __all__ = [
     "load_config",
     "load_predictor",
     "make_config",
+    "measure_run",
     "num_layers",
     "override",
     "prepare",
