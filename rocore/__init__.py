@@ -18,6 +18,7 @@ from rocore.errors import (
 )
 
 if TYPE_CHECKING:
+    from rocore.encoder.cache import cache_root
     from rocore.encoder.source import num_layers
     from rocore.environment import describe_environment
     from rocore.evaluation import Evaluator, Prediction
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from rocore.training.trainer import EpochReport, Trainer
 
 _HOMES = {
+    "cache_root": "rocore.encoder.cache",
     "num_layers": "rocore.encoder.source",
     "describe_environment": "rocore.environment",
     "Evaluator": "rocore.evaluation",
@@ -75,6 +77,7 @@ __all__ = [
     "Trainer",
     "TrainingTask",
     "build_trunk_cache",
+    "cache_root",
     "describe_environment",
     "dump_config",
     "load_config",

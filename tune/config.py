@@ -120,6 +120,14 @@ class ReevaluationConfig(Section):
     One that they use is refused."""
 
 
+class RetentionConfig(Section):
+    """Which models stay on disk; all other checkpoints go as soon as their trial has ended."""
+
+    keep_best: Annotated[int, Field(ge=0)] = 3
+    """Configurations of the final comparison, the search's best first, whose model is kept, of the first seed that
+    finished; `rocore export` needs it."""
+
+
 class SweepConfig(Section):
     """One sweep."""
 
@@ -139,6 +147,7 @@ class SweepConfig(Section):
     resources: ResourcesConfig = ResourcesConfig()
     racing: RacingConfig = RacingConfig()
     reevaluation: ReevaluationConfig = ReevaluationConfig()
+    retention: RetentionConfig = RetentionConfig()
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,11 @@ def ray_session(resources: ResourcesConfig, log_folder: Path) -> Iterator[None]:
                 shutil.rmtree(temporary, ignore_errors=True)
 
 
+def cluster_resources() -> dict[str, float]:
+    """Return what the Ray of this session holds."""
+    return dict(ray.cluster_resources())
+
+
 def concurrency(resources: ResourcesConfig, available: Mapping[str, float]) -> int:
     """Return how many trials run at once."""
     if resources.max_concurrent_trials is not None:

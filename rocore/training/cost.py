@@ -47,7 +47,7 @@ class RunCost:
         trunk_s: The one trunk pass over all sentences, up to the highest of the output layers.
         trunk_bytes: Cache entries of one output layer.
         missing_layers: Output layers that the cache doesn't hold yet.
-        epochs: By output layer.
+        epochs: By output layer that was trained at.
         checkpoint_bytes: One checkpoint.
         memory_bytes: Main memory of a process that trains one model; the mapped trunk is shared and not counted.
         model_bytes: Memory of one more model with its features, in the same process or on the GPU.
@@ -66,8 +66,10 @@ class RunCost:
     on_gpu: bool
 
 
-def measure_run(config: Config, output_layers: Sequence[int]) -> RunCost:
-    """Train for a few steps at each output layer, on a sample, and scale to the whole data.
+def measure_run(
+    config: Config, output_layers: Sequence[int], train_at: Sequence[int] | None = None
+) -> RunCost:
+    """Train for a few steps at several output layers, on a sample, and scale to the whole data.
 
     The sample holds 3 full batches of labeled and of unlabeled instances. Steps scale with their number an epoch,
     features with the instances, pseudo labels with the unlabeled ones, the trunk with the sentences. What other trials
@@ -75,7 +77,8 @@ def measure_run(config: Config, output_layers: Sequence[int]) -> RunCost:
 
     Args:
         config: The run; its data are checked whole.
-        output_layers: Layers to measure, none twice.
+        output_layers: Layers that the trunk is run for, none twice.
+        train_at: Layers of those to train at; None: all.
 
     Raises:
         RocoreError: If data or encoder can't be used, or training diverges.
@@ -91,7 +94,9 @@ def measure_run(config: Config, output_layers: Sequence[int]) -> RunCost:
     sample = _Sample(config, loaded.corpus, splits, encoder)
     with tempfile.TemporaryDirectory(prefix="rocore-sample-") as folder:
         banks, seconds_per_piece = sample.banks(Path(folder), tuple(output_layers))
-        epochs = {r: sample.measure(r, bank, Path(folder) / "checkpoint") for r, bank in banks.items()}
+        epochs = {
+            r: sample.measure(r, banks[r], Path(folder) / "checkpoint") for r in train_at or output_layers
+        }
         checkpoint_bytes = sum(file.stat().st_size for file in (Path(folder) / "checkpoint").iterdir())
         lengths = banks[output_layers[0]].lengths
     num_pieces = int(lengths.mean() * sample.num_sentences)

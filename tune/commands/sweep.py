@@ -1,14 +1,31 @@
-"""`rocore sweep`: search, re-evaluate and report."""
+"""`rocore sweep`: plan, search, re-evaluate and report."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rocore.commands.options import set_option
+from tune.commands.status import status
+
+if TYPE_CHECKING:
+    from tune.config import Sweep
+
+
+class SweepCommand(click.Command):
+    """`rocore sweep CONFIG`, and `rocore sweep status DIR` beside it: a file called status is given as ./status."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Hand over to the other command, where that is named."""
+        if args[:1] == ["status"]:
+            return status.make_context(f"{info_name} status", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
 
 
 @click.command(
+    cls=SweepCommand,
     epilog="Exit codes: 0 done; 1 it failed (every trial failed, the disk is full, Ray was lost); 2 a wrong option, "
     "configuration or data; 130 stopped, and to be resumed."
 )
@@ -42,6 +59,12 @@ from rocore.commands.options import set_option
     is_flag=True,
     help="One trial at a time: the same seed gives the same trials and numbers, resumed or not.",
 )
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Check everything, train for a few steps, and print what the sweep will take; ends with 2 if it can't fit.",
+)
+@click.option("--json", "as_json", is_flag=True, help="With --dry-run: print JSON instead of tables.")
 @set_option
 def sweep(
     config: Path | None,
@@ -50,6 +73,8 @@ def sweep(
     extend: tuple[int, Path] | None,
     replay: Path | None,
     sequential: bool,
+    dry_run: bool,
+    as_json: bool,
     overrides: dict[str, Any],
 ) -> None:
     r"""Search for the best configuration of RoCORE.
@@ -63,12 +88,17 @@ def sweep(
     Whatever ends a sweep (a kill, a lost node, a full disk), --resume goes on with it; trials that have ended aren't
     run again. Ctrl-C stops it cleanly, a second time at once.
 
+    `rocore sweep status DIR` shows how a sweep stands, from any other terminal.
+
     \b
+    rocore sweep configs/tune/quickstart.yaml --dry-run
     rocore sweep configs/tune/quickstart.yaml --out sweeps/a
+    rocore sweep status sweeps/a --watch
     rocore sweep --resume sweeps/a
     rocore sweep --extend 8 sweeps/a
     rocore sweep --replay sweeps/a
     """
+    from tune.advice import advise
     from tune.config import load_sweep
     from tune.progress import format_params
     from tune.sweep import resume_sweep, run_sweep
@@ -78,11 +108,17 @@ def sweep(
     if config is not None:
         if sequential:
             overrides = {**overrides, "resources.max_concurrent_trials": 1}
-        result = run_sweep(load_sweep(config, overrides), out or Path("sweeps") / config.stem, echo=_echo)
+        loaded, out = load_sweep(config, overrides), out or Path("sweeps") / config.stem
+        for warning in advise(loaded):
+            _echo(f"warning: {warning}")
+        if dry_run:
+            _show_plan(loaded, out, as_json=as_json)
+            return
+        result = run_sweep(loaded, out, echo=_echo)
     else:
-        if out is not None or overrides or sequential:
+        if out is not None or overrides or sequential or dry_run:
             raise click.UsageError(
-                "--resume, --extend and --replay take a sweep as it is, without --out, --set and --sequential"
+                "--resume, --extend and --replay take a sweep as it is, without --out, --set, --sequential and --dry-run"
             )
         if replay is not None:
             _replay(replay)
@@ -102,6 +138,23 @@ def _replay(directory: Path) -> None:
 
     for line in replay_sweep(directory, echo=_echo):
         click.echo(line)
+
+
+def _show_plan(loaded: "Sweep", out: Path, *, as_json: bool) -> None:
+    import json
+
+    from rich.console import Console
+
+    from tune.plan_table import as_tree, render
+    from tune.smoke import plan_sweep
+
+    _echo("training for a few steps at every output layer")
+    plan = plan_sweep(loaded, out)
+    if as_json:
+        click.echo(json.dumps(as_tree(plan), indent=1))
+        return
+    Console().print(render(plan))
+    click.echo("Nothing was written. Times are of this machine, with nothing else running.")
 
 
 def _echo(text: str) -> None:

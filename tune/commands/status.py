@@ -1,0 +1,1 @@
+"""`rocore sweep status`: how a sweep stands, from any process."""
