@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rocore.progress import progress_bars
     from rocore.run_directory import RunDirectory, write_atomically, write_json
     from rocore.training.cost import EpochCost, RunCost, measure_run
-    from rocore.training.run import RunResult, set_threads, train_run
+    from rocore.training.run import RunResult, save_run, set_threads, train_run
     from rocore.training.task import Prepared, TrainingTask, build_trunk_cache, prepare
     from rocore.training.trainer import EpochReport, Trainer
 
@@ -46,6 +46,7 @@ _HOMES = {
     "RunCost": "rocore.training.cost",
     "measure_run": "rocore.training.cost",
     "RunResult": "rocore.training.run",
+    "save_run": "rocore.training.run",
     "set_threads": "rocore.training.run",
     "train_run": "rocore.training.run",
     "Prepared": "rocore.training.task",
@@ -88,6 +89,7 @@ __all__ = [
     "override",
     "prepare",
     "progress_bars",
+    "save_run",
     "set_threads",
     "train_run",
     "write_atomically",

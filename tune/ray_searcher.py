@@ -52,7 +52,8 @@ class LedgerSearcher(Searcher):
         record = self.ledger.records[spec["name"]]
         self._active[trial_id] = record.name
         checkpoints = [str(path) for path in newest_first(self.folder, record)]
-        return {"spec": {**spec, "attempt": record.num_starts, "checkpoints": checkpoints}}
+        folder = str(self.ledger.directory.folder(record))
+        return {"spec": {**spec, "folder": folder, "attempt": record.num_starts, "checkpoints": checkpoints}}
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rocore.config import dump_config
 from rocore.errors import CheckpointError, ConfigError, DiskFullError, SweepError, SweepInterrupted
 from tune import racing, reevaluation
+from tune.checkpoints import Retention
 from tune.config import Sweep, Value, load_sweep
 from tune.interruption import stoppable
 from tune.journal import is_disk_full
@@ -296,8 +297,11 @@ class _Steps:
 
         for record in ended:
             progress.restored(record)
+        retention = Retention(self.ledger, list(self.chosen)[: self.sweep.config.retention.keep_best])
+        if self.chosen:
+            retention.thin()
         # Those who decide come before those who show.
-        self.ledger.listeners = (*others, progress, CurveLogger(self.directory.root))
+        self.ledger.listeners = (*others, retention, progress, CurveLogger(self.directory.root))
 
     def _done(self, records: list[TrialRecord]) -> str:
         return f", {len(records)} of them done" if records else ""

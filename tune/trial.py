@@ -22,8 +22,8 @@ class Trial(ray_tune.Trainable):
     """Runs what its specification says; errors are results, so that only a lost process is an error to Ray.
 
     The specification is a plain mapping: `name`, `role` (search, race or final), `number`, `params`, `seed`,
-    `config` (the RoCORE keys), `objective` (the sweep's), `num_threads`, and of one that goes on `checkpoints`,
-    newest first.
+    `config` (the RoCORE keys), `objective` (the sweep's), `num_threads`, its `folder` in the sweep directory, and of
+    one that goes on `checkpoints`, newest first.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -44,6 +44,8 @@ class Trial(ray_tune.Trainable):
             score = self._built().run_epoch()
             if not math.isfinite(score.objective):
                 raise DivergedError(f"the objective must be finite, but is {score.objective}")
+            if score.finished:
+                self._built().keep(Path(self.spec["folder"]))
         except Exception as error:
             return self._failure(error)
         return {

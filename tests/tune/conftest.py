@@ -94,6 +94,10 @@ class FakeEngine:
     def Trainer(self, config, task):  # noqa: N802
         return FakeTrainer(config, task)
 
+    def save_run(self, folder, trainer, prepared):
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        trainer.save(folder / "checkpoints")
+
 
 @pytest.fixture
 def engine():
