@@ -17,7 +17,7 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from rocore.errors import ConfigError
-from tune.checkpoints import KEPT_WHILE_RUNNING, attempt_name
+from tune.checkpoints import KEPT_WHILE_RUNNING, attempt_name, keep_newest
 from tune.config import ResourcesConfig, Sweep
 from tune.interruption import take_signals
 from tune.ledger import Ledger
@@ -125,6 +125,8 @@ def search(sweep: Sweep, folder: Path, ledger: Ledger, study: Study, trainable: 
     if waiting or len(ledger.of("search")) < sweep.config.search.num_trials:
         searcher = LedgerSearcher(ledger, folder / "search", waiting, propose)
         _fit(sweep, searcher, scheduler, trainable)
+    # They served lost processes; a search trial's model is of no use after it.
+    keep_newest(folder / "search", ledger.of("search"), 0)
 
 
 def run_all(
@@ -146,6 +148,8 @@ def run_all(
         proposals = iter(new)
         searcher = LedgerSearcher(ledger, folder / role, waiting, lambda: next(proposals, None))
         _fit(sweep, searcher, FIFOScheduler(), trainable)
+    # A model of the final comparison is of use after its trial.
+    keep_newest(folder / role, ledger.of(role), 1 if role == "final" else 0)
 
 
 def _end_what_has_ended(ledger: Ledger, role: str, stopped: Set[str]) -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from rocore.config import dump_config
 from rocore.errors import CheckpointError, ConfigError, DiskFullError, SweepError, SweepInterrupted
 from tune import racing, reevaluation
-from tune.checkpoints import Retention
 from tune.config import Sweep, Value, load_sweep
 from tune.interruption import stoppable
 from tune.journal import is_disk_full
@@ -17,6 +16,7 @@ from tune.ledger import Ledger, Listener, SweepDirectory, TrialRecord
 from tune.preparation import Facts, prepare_sweep
 from tune.progress import Progress
 from tune.results import results_tree, write_reports
+from tune.retention import Retention
 
 if TYPE_CHECKING:
     from tune.trial import Trial
