@@ -27,7 +27,7 @@ class SweepCommand(click.Command):
 @click.command(
     cls=SweepCommand,
     epilog="Exit codes: 0 done; 1 it failed (every trial failed, the disk is full, Ray was lost); 2 a wrong option, "
-    "configuration or data; 130 stopped, and to be resumed."
+    "configuration or data; 130 stopped, and to be resumed.",
 )
 @click.argument("config", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
@@ -118,7 +118,7 @@ def sweep(
     else:
         if out is not None or overrides or sequential or dry_run:
             raise click.UsageError(
-                "--resume, --extend and --replay take a sweep as it is, without --out, --set, --sequential and --dry-run"
+                "--resume, --extend and --replay take a sweep as it is, without --out, --set, --sequential or --dry-run"
             )
         if replay is not None:
             _replay(replay)
