@@ -72,7 +72,7 @@ class Plan:
     Attributes:
         rungs: Joint epochs after which a trial may be stopped.
         joint_epochs: Of all search trials together, expected; at most `max_joint_epochs`.
-        num_final_runs: Of the final comparison, at most.
+        num_race_runs, num_final_runs: Of the race and of the final comparison, at most.
         busy_s: Training of all trials, which the hours of CPUs and GPUs are counted from.
         cache_bytes, out_bytes: Disk that will be filled.
         trial_memory_bytes: Main memory of one trial.
@@ -80,6 +80,7 @@ class Plan:
 
     num_trials: int
     num_concurrent: int
+    num_race_runs: int
     num_final_runs: int
     rungs: tuple[int, ...]
     pretrain_epochs: int
@@ -88,6 +89,7 @@ class Plan:
     layers: tuple[LayerPlan, ...]
     prepare_s: float
     search_s: float
+    race_s: float
     final_s: float
     busy_s: float
     cpu_hours: float
@@ -99,13 +101,14 @@ class Plan:
     @property
     def wall_s(self) -> float:
         """Expected wall time of the whole sweep."""
-        return self.prepare_s + self.search_s + self.final_s
+        return self.prepare_s + self.search_s + self.race_s + self.final_s
 
 
 def make_plan(sweep: Sweep, costs: Sequence[EncoderCost], num_concurrent: int) -> Plan:
     """Put measurements and counts together.
 
     search   = trials * (setup + pre-training) + expected joint epochs * seconds of one
+    race     = (candidates + 1) * pairs * (one fold's setup + pre-training + all joint epochs), if nobody drops
     final    = (top_k + 1) * seeds * (setup + pre-training + all joint epochs)
     wall     = training / trials at once, but at least one whole trial
 
@@ -121,12 +124,16 @@ def make_plan(sweep: Sweep, costs: Sequence[EncoderCost], num_concurrent: int) -
     )
     joint_epoch_s = fmean(layer.joint_epoch_s for layer in layers)
     search_s = num_trials * before_joint_s + joint_epochs * joint_epoch_s
+    whole_trial_s = before_joint_s + max_epochs * joint_epoch_s
+    num_race_runs = count_race_runs(sweep)
+    race_run_s = whole_trial_s / fmean(cost.num_folds for cost in costs)
     num_final_runs = (config.reevaluation.top_k + 1) * config.reevaluation.num_seeds
     final_run_s = max(_run_s(cost.final, num_pretrain, max_epochs) for cost in costs)
-    busy_s = search_s + num_final_runs * final_run_s
+    busy_s = search_s + num_race_runs * race_run_s + num_final_runs * final_run_s
     return Plan(
         num_trials=num_trials,
         num_concurrent=num_concurrent,
+        num_race_runs=num_race_runs,
         num_final_runs=num_final_runs,
         rungs=rungs(config.scheduler, max_epochs),
         pretrain_epochs=num_trials * num_pretrain,
@@ -134,18 +141,25 @@ def make_plan(sweep: Sweep, costs: Sequence[EncoderCost], num_concurrent: int) -
         max_joint_epochs=num_trials * max_epochs,
         layers=layers,
         prepare_s=sum(cost.final.setup_s + _trunk_s(cost) for cost in costs),
-        search_s=RAY_START_S
-        + max(search_s / min(num_concurrent, num_trials), before_joint_s + max_epochs * joint_epoch_s),
+        search_s=RAY_START_S + max(search_s / min(num_concurrent, num_trials), whole_trial_s),
+        race_s=num_race_runs * race_run_s / num_concurrent,
         final_s=max(num_final_runs * final_run_s / num_concurrent, final_run_s),
         busy_s=busy_s,
         cpu_hours=busy_s * resources.cpus_per_trial / 3600,
         gpu_hours=busy_s * resources.gpus_per_trial / 3600,
         cache_bytes=sum(layer.cache_bytes for layer in layers if not layer.cached),
-        out_bytes=_out_bytes(sweep, costs, num_concurrent, num_trials + num_final_runs),
+        out_bytes=_out_bytes(sweep, costs, num_concurrent, num_trials + num_race_runs + num_final_runs),
         trial_memory_bytes=max(
             cost.search.memory_bytes + (cost.num_folds - 1) * cost.search.model_bytes for cost in costs
         ),
     )
+
+
+def count_race_runs(sweep: Sweep) -> int:
+    """Return how many runs the race has if nobody drops: the search's best and the paper's, over every pair."""
+    rules = sweep.config.racing
+    num_candidates = min(rules.num_candidates, sweep.config.search.num_trials - 1)
+    return (num_candidates + 1) * rules.num_pairs if num_candidates else 0
 
 
 def find_faults(plan: Plan, capacity: Capacity) -> list[str]:

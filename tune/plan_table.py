@@ -47,9 +47,11 @@ def _totals(plan: Plan) -> Table:
         "search": f"{plan.num_trials} trials, {plan.num_concurrent} at once",
         "joint epochs of the search": f"about {plan.joint_epochs:.0f} of at most {plan.max_joint_epochs}{stops}",
         "pre-training epochs": str(plan.pretrain_epochs),
+        "race": f"at most {plan.num_race_runs} runs to the last epoch",
         "final comparison": f"at most {plan.num_final_runs} runs to the last epoch",
-        "wall time": f"about {hours_text(plan.wall_s)}: trunks {hours_text(plan.prepare_s)}, search "
-        f"{hours_text(plan.search_s)}, final comparison {hours_text(plan.final_s)}",
+        "wall time": f"about {hours_text(plan.wall_s)}: "
+        f"trunks {hours_text(plan.prepare_s)}, search {hours_text(plan.search_s)}, "
+        f"race at most {hours_text(plan.race_s)}, final comparison {hours_text(plan.final_s)}",
         "CPU-hours": f"{plan.cpu_hours:.2f}",
         "GPU-hours": f"{plan.gpu_hours:.2f}",
         "disk": f"trunk cache {size_text(plan.cache_bytes)}, sweep directory {size_text(plan.out_bytes)}",

@@ -12,6 +12,7 @@ from rocore.errors import CheckpointError
 from tune.config import Sweep, load_sweep
 from tune.journal import FILE
 from tune.ledger import TrialRecord, read_records
+from tune.plan import count_race_runs
 from tune.reevaluation import rank
 
 ROLES = {"search": "search", "race": "race", "final": "final comparison"}
@@ -125,10 +126,9 @@ def _short(record: TrialRecord) -> dict[str, Any]:
 
 def _most_runs(sweep: Sweep) -> dict[str, int]:
     config = sweep.config
-    num_candidates = config.racing.num_candidates
     return {
         "search": config.search.num_trials,
-        "race": (num_candidates + 1) * config.racing.num_pairs if num_candidates else 0,
+        "race": count_race_runs(sweep),
         "final": (config.reevaluation.top_k + 1) * config.reevaluation.num_seeds,
     }
 

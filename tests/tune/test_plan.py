@@ -6,7 +6,16 @@ import pytest
 from rich.console import Console
 
 from rocore import EpochCost, RunCost
-from tune.plan import RAY_START_S, TRIAL_FILES_BYTES, Capacity, EncoderCost, find_faults, make_plan, size_text
+from tune.plan import (
+    RAY_START_S,
+    TRIAL_FILES_BYTES,
+    Capacity,
+    EncoderCost,
+    count_race_runs,
+    find_faults,
+    make_plan,
+    size_text,
+)
 from tune.plan_table import as_tree, hours_text, render
 
 MIB = 2**20
@@ -24,13 +33,26 @@ COST = RunCost(
 )
 FINAL = replace(COST, epochs={3: EpochCost(1.0, 10.0)}, missing_layers=(3,))
 COSTS = [EncoderCost("minilm", search=COST, final=FINAL, num_folds=2)]
+NO_RACE = {"num_candidates": 0}
 ROOMY = Capacity(memory_bytes=2**40, cache_free_bytes=2**40, out_free_bytes=2**40, one_disk=False)
 
 
 @pytest.fixture
 def plan(make_sweep):
     """Six trials of 1 + 4 epochs without early stopping; 3 configurations over 2 seeds."""
-    return make_plan(make_sweep(scheduler={"name": "none"}), COSTS, num_concurrent=2)
+    return make_plan(make_sweep(scheduler={"name": "none"}, racing=NO_RACE), COSTS, num_concurrent=2)
+
+
+def test_plan_race_takes_the_best_and_the_papers_over_every_pair_with_one_fold(make_sweep):
+    sweep = make_sweep(scheduler={"name": "none"}, racing={"num_candidates": 2, "num_pairs": 4})
+    plan = make_plan(sweep, COSTS, num_concurrent=2)
+    assert plan.num_race_runs == 3 * 4
+    assert plan.race_s == pytest.approx(12 * (2.0 + 1.0 + 4 * 5.0) / 2)
+
+
+def test_plan_race_of_a_short_search_has_no_more_candidates_than_trials(make_sweep):
+    sweep = make_sweep({"search.num_trials": 3}, racing={"num_candidates": 8, "num_pairs": 4})
+    assert count_race_runs(sweep) == 3 * 4
 
 
 def test_plan_counts_trials_epochs_and_runs(plan):
@@ -57,13 +79,13 @@ def test_plan_hours_are_training_times_shares(make_sweep):
 
 
 def test_plan_with_more_places_than_trials_lasts_as_long_as_one_trial(make_sweep):
-    plan = make_plan(make_sweep(scheduler={"name": "none"}), COSTS, num_concurrent=100)
+    plan = make_plan(make_sweep(scheduler={"name": "none"}, racing=NO_RACE), COSTS, num_concurrent=100)
     assert plan.search_s == pytest.approx(RAY_START_S + 2 * (2.0 + 1.0 + 4 * 5.0))
     assert plan.final_s == pytest.approx(2.0 + 1.0 + 4 * 10.0)
 
 
 def test_plan_under_asha_expects_fewer_epochs(make_sweep, plan):
-    stopped = make_plan(make_sweep(), COSTS, num_concurrent=2)
+    stopped = make_plan(make_sweep(racing=NO_RACE), COSTS, num_concurrent=2)
     assert stopped.rungs == (1, 2)
     assert stopped.joint_epochs < plan.joint_epochs
     assert stopped.search_s < plan.search_s

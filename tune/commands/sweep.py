@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rocore.commands.options import set_option
+from rocore.commands.options import make_set_option
 from tune.commands.status import status
 
 if TYPE_CHECKING:
     from tune.config import Sweep
+    from tune.sweep import SweepResult
 
 
 class SweepCommand(click.Command):
@@ -65,7 +66,7 @@ class SweepCommand(click.Command):
     help="Check everything, train for a few steps, and print what the sweep will take; ends with 2 if it can't fit.",
 )
 @click.option("--json", "as_json", is_flag=True, help="With --dry-run: print JSON instead of tables.")
-@set_option
+@make_set_option("tune.config:SweepConfig", "rocore.config:Config")
 def sweep(
     config: Path | None,
     out: Path | None,
@@ -98,9 +99,7 @@ def sweep(
     rocore sweep --extend 8 sweeps/a
     rocore sweep --replay sweeps/a
     """
-    from tune.advice import advise
     from tune.config import load_sweep
-    from tune.progress import format_params
     from tune.sweep import resume_sweep, run_sweep
 
     if sum(source is not None for source in (config, resume, extend, replay)) != 1:
@@ -109,8 +108,7 @@ def sweep(
         if sequential:
             overrides = {**overrides, "resources.max_concurrent_trials": 1}
         loaded, out = load_sweep(config, overrides), out or Path("sweeps") / config.stem
-        for warning in advise(loaded):
-            _echo(f"warning: {warning}")
+        _warn(loaded)
         if dry_run:
             _show_plan(loaded, out, as_json=as_json)
             return
@@ -126,11 +124,25 @@ def sweep(
         num_more, directory = extend or (0, resume)
         assert directory is not None
         result = resume_sweep(directory, num_more=num_more, echo=_echo)
+    _show_result(result)
+
+
+def _warn(loaded: "Sweep") -> None:
+    from tune.advice import advise
+
+    for warning in advise(loaded):
+        _echo(f"warning: {warning}")
+
+
+def _show_result(result: "SweepResult") -> None:
+    from tune.progress import format_params
+
     click.echo(f"best by the search's objective ({result.objective:.4f}): {result.best_name}")
     click.echo(f"  {format_params(result.best_params)}")
     click.echo(result.verdict)
     click.echo(f"report: {result.directory / 'report.html'}")
-    click.echo(f"train it: rocore train {result.directory / 'best_config.yaml'} --out DIR")
+    click.echo(f"take its model: rocore export {result.directory} --out DIR")
+    click.echo(f"train it again: rocore train {result.directory / 'best_config.yaml'} --out DIR")
 
 
 def _replay(directory: Path) -> None:
