@@ -77,6 +77,15 @@ def summaries(sides: Sequence[Side]) -> dict[str, list[Summary | None]]:
     }
 
 
+def share_data(first: Side, other: Side) -> bool:
+    """Tell whether equal seeds mean equal splits: a pair of other data is none."""
+    data = [
+        {key: value for key, value in _compared(each).items() if key.startswith("data.")}
+        for each in (first, other)
+    ]
+    return data[0] == data[1]
+
+
 def pair(first: Side, other: Side, metric: str) -> Comparison:
     """Compare a metric over the seeds that both sides share; the difference is (other - first)."""
     ours, theirs = other.scores.get(metric, {}), first.scores.get(metric, {})

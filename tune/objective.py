@@ -37,12 +37,12 @@ class Engine(Protocol):
         """Loads data, encoder and trunk."""
 
     @property
-    def Trainer(self) -> "Callable[[Config, TrainingTask], Trainer]":  # noqa: N802
-        """Builds a trainer."""
-
-    @property
     def save_run(self) -> "Callable[[Path, Trainer, Prepared], None]":
         """Writes a run directory."""
+
+    @property
+    def Trainer(self) -> "Callable[[Config, TrainingTask], Trainer]":  # noqa: N802
+        """Builds a trainer."""
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,12 @@ F1 = "novel_test.b3_f1"
 def make_run(tmp_path):
     """Return a function that writes a finished run of a margin and a seed."""
 
-    def make(name, margin, seed, f1):
+    def make(name, margin, seed, f1, data=None):
         folder = tmp_path / name
         folder.mkdir()
-        config = make_config({"seed": seed, "loss": {"pair_margin": margin}, "train": {"device": "cpu"}})
+        config = make_config(
+            {"seed": seed, "data": data or {}, "loss": {"pair_margin": margin}, "train": {"device": "cpu"}}
+        )
         (folder / "config.yaml").write_text(dump_config(config))
         metrics = {
             "novel_test": {"b3_f1": f1},
@@ -116,3 +118,10 @@ def test_compare_command_shows_keys_figures_and_the_test(four_runs, tmp_path):
     rows = list(csv.reader(file.read_text().splitlines()))
     assert rows[0] == ["configuration", "metric", "seed", "value"]
     assert ["m2.0-s0", F1, "1", "0.9"] in rows
+
+
+def test_compare_command_of_other_data_makes_no_test(make_run):
+    other = make_run("b", 2.0, 0, 0.7, data={"builtin": {"instances_per_relation": 50}})
+    result = CliRunner().invoke(main, ["compare", str(make_run("a", 1.0, 0, 0.5)), str(other)])
+    assert result.exit_code == 0, result.output
+    assert "No test of b against a: their data differ" in result.stdout

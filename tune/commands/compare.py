@@ -39,14 +39,21 @@ def compare(directories: tuple[Path, ...], metric: str, csv_file: Path | None) -
     """
     from rich.console import Console
 
-    from tune.comparison import csv_rows, pair, read_sides
+    from tune.comparison import csv_rows, pair, read_sides, share_data
     from tune.statistics import verdict_text
 
     sides = read_sides(directories)
     for table in _tables(sides):
         Console().print(table)
+    first = sides[0]
     for other in sides[1:]:
-        click.echo(verdict_text(other.label, sides[0].label, metric, pair(sides[0], other, metric)))
+        if share_data(first, other):
+            names = f"configuration {other.label}", f"configuration {first.label}"
+            click.echo(verdict_text(*names, metric, pair(first, other, metric)))
+        else:
+            click.echo(
+                f"No test of {other.label} against {first.label}: their data differ, so that no seed is shared."
+            )
     if csv_file is not None:
         with csv_file.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows(csv_rows(sides))
