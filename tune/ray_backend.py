@@ -148,8 +148,8 @@ def run_all(
         proposals = iter(new)
         searcher = LedgerSearcher(ledger, folder / role, waiting, lambda: next(proposals, None))
         _fit(sweep, searcher, FIFOScheduler(), trainable)
-    # A model of the final comparison is of use after its trial.
-    keep_newest(folder / role, ledger.of(role), 1 if role == "final" else 0)
+    # A model of the final comparison is of use after its trial, and lies in a folder of its own by now.
+    keep_newest(folder / role, ledger.of(role), 0)
 
 
 def _end_what_has_ended(ledger: Ledger, role: str, stopped: Set[str]) -> None:
