@@ -1,6 +1,6 @@
 """k-means for pseudo labels (equation 7), on any device, warm-started, deterministic for a seed.
 
-Shapes: N points, M dimensions, K clusters.
+Shapes: N points, M dimensions, K clusters, S starts.
 """
 
 from dataclasses import dataclass, replace
@@ -63,10 +63,9 @@ def kmeans(
     if not 1 <= num_clusters <= len(points):
         raise ValueError(f"1 <= num_clusters <= {len(points)} points must hold, but got {num_clusters}")
     threshold = tolerance * float(points.var(dim=0, correction=0).mean())
-    generator = torch.Generator().manual_seed(seed)
-    starts = [] if start is None else [start]
-    starts += [_plus_plus(points, num_clusters, generator) for _ in range(num_restarts)]
-    best = min((_lloyd(points, s, max_iterations, threshold) for s in starts), key=lambda run: run.inertia)
+    starts = [] if start is None else [start[None]]
+    starts += [_plus_plus(points, num_clusters, seed, num_restarts)] if num_restarts else []
+    best = _lloyd(points, torch.cat(starts), max_iterations, threshold)
     return best if start is None else renamed_after(best, start)
 
 
@@ -80,47 +79,66 @@ def renamed_after(clustering: Clustering, earlier: Float[Tensor, "K M"]) -> Clus
     )
 
 
-def _plus_plus(points: Tensor, num_clusters: int, generator: torch.Generator) -> Tensor:
+def _plus_plus(points: Tensor, num_clusters: int, seed: int, num_starts: int) -> Float[Tensor, "S K M"]:
     """Draw starts with probability proportional to the squared distance to the nearest start so far."""
-    chosen = [int(torch.randint(len(points), (1,), generator=generator))]
-    nearest = (points - points[chosen[0]]).square().sum(1)
-    for _ in range(num_clusters - 1):
-        weights = nearest.double().cumsum(0)
-        draw = torch.rand((), generator=generator, dtype=torch.float64).to(points.device) * weights[-1]
-        index = int(torch.searchsorted(weights, draw).clamp(max=len(points) - 1))
-        chosen.append(index)
-        nearest = torch.minimum(nearest, (points - points[index]).square().sum(1))
-    return points[torch.tensor(chosen, device=points.device)].clone()
+    draws = torch.stack(
+        [
+            torch.rand(num_clusters, generator=torch.Generator().manual_seed(seed + i), dtype=torch.float64)
+            for i in range(num_starts)
+        ]
+    ).to(points.device)
+    norms = points.square().sum(1)
+    chosen = [(draws[:, 0] * len(points)).long()]
+    nearest = points.new_full((num_starts, len(points)), torch.inf)
+    for k in range(1, num_clusters):
+        last = points[chosen[-1]]
+        distances = (last.square().sum(1)[:, None] + norms).addmm_(last, points.T, alpha=-2)
+        nearest = torch.minimum(nearest, distances.clamp_(min=0))
+        weights = nearest.double().cumsum(1)
+        chosen.append(torch.searchsorted(weights, draws[:, k, None] * weights[:, -1:])[:, 0])
+        chosen[-1].clamp_(max=len(points) - 1)
+    return points[torch.stack(chosen, dim=1)]
 
 
-def _lloyd(points: Tensor, centroids: Tensor, max_iterations: int, threshold: float) -> Clustering:
+def _lloyd(
+    points: Tensor, starts: Float[Tensor, "S K M"], max_iterations: int, threshold: float
+) -> Clustering:
+    """Run all starts side by side, each until its own end, and return the one of least inertia."""
+    centroids = starts.clone()
     labels = _assign(points, centroids)
-    for iteration in range(1, max_iterations + 1):  # noqa: B007 (reported after the loop)
-        moved = _means(points, labels, centroids)
-        shift = float((moved - centroids).square().sum())
-        centroids = moved
-        labels = _assign(points, centroids)
-        if shift <= threshold:
-            break
-    inertia = float((points - centroids[labels]).square().sum())
-    return Clustering(labels, centroids, inertia, iteration)
+    iterations = torch.zeros(len(starts), dtype=torch.long)
+    running = torch.ones(len(starts), dtype=torch.bool)
+    while bool(running.any()):
+        moved = _means(points, labels[running], centroids[running])
+        shift = (moved - centroids[running]).square().sum((1, 2)).cpu()
+        centroids[running] = moved
+        labels[running] = _assign(points, moved)
+        iterations[running] += 1
+        running[running.clone()] = (shift > threshold) & (iterations[running] < max_iterations)
+    inertia = torch.stack(
+        [(points - c[own]).square().sum() for c, own in zip(centroids, labels, strict=True)]
+    )
+    best = int(inertia.argmin())
+    return Clustering(labels[best], centroids[best], float(inertia[best]), int(iterations[best]))
 
 
-def _assign(points: Tensor, centroids: Tensor) -> Int[Tensor, " N"]:
+def _assign(points: Tensor, centroids: Float[Tensor, "S K M"]) -> Int[Tensor, "S N"]:
     """Nearest centroid: ||x||^2 is the same for all, so that argmin ||x - c||^2 = argmax x.c - ||c||^2 / 2."""
-    return torch.addmm(centroids.square().sum(1) / -2, points, centroids.T).argmax(1)
+    flat = centroids.flatten(0, 1)
+    scores = torch.addmm(flat.square().sum(1) / -2, points, flat.T)
+    return scores.view(len(points), *centroids.shape[:2]).argmax(2).T.contiguous()
 
 
-def _means(points: Tensor, labels: Tensor, centroids: Tensor) -> Tensor:
+def _means(points: Tensor, labels: Int[Tensor, "S N"], centroids: Float[Tensor, "S K M"]) -> Tensor:
     """Mean of each cluster; an empty one moves to the point that is farthest from its own centroid."""
-    num_clusters = len(centroids)
-    member = torch.nn.functional.one_hot(labels, num_clusters).to(points.dtype)
-    counts = member.sum(0)
-    means = (member.T @ points) / counts.clamp(min=1)[:, None]
-    empty = torch.nonzero(counts == 0).flatten()
-    if len(empty):
-        distances = (points - centroids[labels]).square().sum(1)
-        means[empty] = points[distances.topk(len(empty)).indices]
+    ids = torch.arange(centroids.shape[1], device=points.device)
+    member = (labels[:, None, :] == ids[:, None]).to(points.dtype)  # (S, K, N)
+    counts = member.sum(2)
+    means = (member.flatten(0, 1) @ points).view_as(centroids) / counts.clamp(min=1)[:, :, None]
+    for run in torch.nonzero((counts == 0).any(1)).flatten().tolist():
+        empty = torch.nonzero(counts[run] == 0).flatten()
+        distances = (points - centroids[run][labels[run]]).square().sum(1)
+        means[run, empty] = points[distances.topk(len(empty)).indices]
     return means
 
 

@@ -174,6 +174,9 @@ class CacheConfig(Section):
 
     root: str | None = None
     """Folder. Null: $ROCORE_CACHE, else ~/.cache/rocore."""
+    max_gib: Positive | None = 50.0
+    """GiB that it may hold. Before an entry is built, those that were not used for longest make room, except what a
+    running trial maps. Null: no bound, nothing is removed."""
 
 
 class Config(Section):

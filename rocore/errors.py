@@ -23,6 +23,10 @@ class CacheError(RocoreError, RuntimeError):
     """A trunk cache entry that can't be built."""
 
 
+class BrokenEntryError(CacheError):
+    """A trunk cache entry that isn't there or isn't whole; it is built anew where it is needed."""
+
+
 class CheckpointError(RocoreError, RuntimeError):
     """A checkpoint or run directory that is absent, torn or belongs to another configuration."""
 

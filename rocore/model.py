@@ -8,7 +8,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rocore.config import ModelConfig
+from rocore.encoder.dropout import DropoutMasks
 from rocore.encoder.output_layer import OutputLayer
+from rocore.encoder.tokens import TokenBatch
 
 RECTIFIERS = {"leaky_relu": nn.LeakyReLU, "relu": nn.ReLU}
 
@@ -52,9 +54,15 @@ class RoCORE(nn.Module):
         num_known_relations: int,
         num_novel_relations: int,
         incremental: bool,
+        precision: str = "fp32",
     ) -> None:
-        """Draw the initial weights of everything above layer r from torch's global generator."""
+        """Draw the initial weights of everything above layer r from torch's global generator.
+
+        With `precision` bf16, the matrix products of layer r, g and d are in bf16; whatever is summed over instances or
+        compared (norms, softmax, losses, h' of whole data sets) stays in fp32.
+        """
         super().__init__()
+        self.precision = precision
         features = 2 * output_layer.query.in_features
         hidden, relation_size = config.hidden_size, config.relation_size
         self.incremental = incremental
@@ -71,6 +79,24 @@ class RoCORE(nn.Module):
         """The classifier over known and novel relations; only in incremental mode."""
         assert self.incremental
         return self.known_classifier
+
+    def entity_pair_repr(self, batch: TokenBatch, masks: DropoutMasks | None = None) -> Float[Tensor, "B D"]:
+        """Return h of a batch (1-3), fp32; with dropout where `masks` are given."""
+        with self._products(batch.hidden.device):
+            h: Tensor = self.output_layer(batch, masks)
+        return h.float()
+
+    def reconstruct(
+        self, entity_pair_repr: Float[Tensor, "B D"]
+    ) -> tuple[Float[Tensor, "B M"], Float[Tensor, "B D"]]:
+        """Return h' = g(h) and d(h'), fp32."""
+        with self._products(entity_pair_repr.device):
+            relation_repr = self.projector(entity_pair_repr)
+            reconstruction = self.reconstructor(relation_repr)
+        return relation_repr.float(), reconstruction.float()
+
+    def _products(self, device: torch.device) -> torch.autocast:
+        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
 
     def logits(self, entity_pair_repr: Float[Tensor, "B D"], num_labeled: int) -> JointLogits:
         """Classify a batch whose first `num_labeled` rows are labeled."""

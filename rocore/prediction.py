@@ -14,7 +14,7 @@ from rocore.data.tokenization import TokenizedSource, tokenize
 from rocore.encoder.output_layer import OutputLayer
 from rocore.encoder.source import Encoder, load_encoder
 from rocore.encoder.tokens import TokenBank, TokenStore
-from rocore.encoder.trunk import DTYPES, hidden_states, resolve_precision
+from rocore.encoder.trunk import hidden_states, resolve_precision
 from rocore.errors import CheckpointError
 from rocore.model import RoCORE
 from rocore.run_directory import RunDirectory
@@ -65,9 +65,7 @@ class Predictor:
         hidden = hidden_states(self.encoder, source, r, precision=self.precision, device=self.device)
         spans = np.stack([source.head_start, source.head_end, source.tail_start, source.tail_end], axis=1)
         bank = TokenBank([TokenStore(hidden, source.offsets, spans.astype(np.int64))], self.device)
-        enabled = DTYPES[self.precision] == torch.bfloat16
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled):
-            h = self.model.output_layer(bank.batch(np.arange(len(spans)))).float()
+        h = self.model.entity_pair_repr(bank.batch(np.arange(len(spans))))
         classifier = self.model.unified_classifier if self.model.incremental else self.model.novel_classifier
         probabilities, classes = classifier(h).softmax(1).max(1)
         return iter([self._name(c, p) for c, p in zip(classes.tolist(), probabilities.tolist(), strict=True)])
@@ -97,15 +95,16 @@ def load_predictor(folder: Path, device: str = "auto") -> Predictor:
             f"but `{config.encoder.name}` has other weights now"
         )
     where = resolve_device(device)
+    precision = resolve_precision(run["precision"], where)
     model = RoCORE(
         OutputLayer(encoder, config.encoder.output_layer, config.train.dropout),
         config.model,
         num_known_relations=len(run["known_relations"]),
         num_novel_relations=run["num_novel_relations"],
         incremental=config.incremental.enabled,
+        precision=precision,
     )
     model.load_state_dict(weights)
-    precision = resolve_precision(run["precision"], where)
     return Predictor(config, encoder, model.to(where).eval(), tuple(run["known_relations"]), precision, where)
 
 

@@ -17,8 +17,10 @@ ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
-    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",  # packed batches differ in shape: the default of 1024 keeps gigabytes
-    "OMP_WAIT_POLICY": "passive",  # threads that spin while they wait cost several times their work on shared cores
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256",  # batches differ in shape: the default of 1024 keeps gigabytes
+    # Threads that spin for long cost several times their work on shared cores; ones that don't spin at all cost a
+    # third of a joint step's time on idle ones. This is some tens of microseconds.
+    "GOMP_SPINCOUNT": "20000",
 }
 """Read by libraries when they are imported; what the user has set stays."""
 

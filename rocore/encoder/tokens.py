@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Rows = NDArray[np.int64]
+SENTENCES_PER_GROUP = 16
+QUERY_CLASSES = 2
+TOKEN_STEP, QUERY_STEP = 256, 128
+"""Batches are filled up to multiples of these: oneDNN compiles its kernels anew for every number of rows."""
 
 
 @dataclass(frozen=True)
@@ -35,33 +39,46 @@ class TokenStore:
 
 
 @dataclass(frozen=True)
-class TokenBatch:
-    """B sentences, packed. Queries are the head tokens and then the tail tokens of each sentence in turn.
+class TokenGroup:
+    """Sentences of a batch that are alike in length and in span tokens, so that grids of them are hardly padded.
 
     Attributes:
-        hidden: (P, H) tokens of all sentences, one after the other.
-        key_slots: (P,) where each token stands in a padded (B, longest) grid.
-        longest: Tokens of the longest sentence.
-        query_tokens: (Q,) index into `hidden`.
-        query_slots: (Q,) where each query stands in a padded (B, most_queries) grid.
-        most_queries: Span tokens of the sentence with most of them.
-        key_mask: (B, longest) 0 where there is a token, -inf where there is none; in the tokens' dtype.
-        span_slots: (Q,) where each query stands in a padded (2 B, longest_span) grid: rows are head, tail, head, ...
-        longest_span: Tokens of the longest span.
+        size: Sentences.
+        tokens: Of the longest of them; each fills as many rows of `TokenBatch.hidden`.
+        queries: Span tokens of the one with most of them; each fills as many rows of the query grid.
+    """
+
+    size: int
+    tokens: int
+    queries: int
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """B sentences in groups. Queries are the head tokens and then the tail tokens of each sentence in turn.
+
+    Attributes:
+        hidden: (P, H) tokens, group by group; a sentence that is shorter than its group's longest repeats its last one.
+            Rows after the last group are filling.
+        key_mask: (P,) 0 where there is a token, -inf where one is repeated; in the tokens' dtype.
+        groups: Fill `hidden` and the query grid one after the other.
+        query_tokens: (Q,) index into `hidden`; queries after the last sentence's are filling, as are their slots.
+        query_slots: (Q,) where each query stands in the query grid.
         query_positions: (Q,) position of each query within its sentence.
+        spans: (Q,) which span each query belongs to: 2 i is sentence i's head and 2 i + 1 its tail, with i counted in
+            the order of the rows that were asked for; filling belongs to 2 B.
+        num_slots: Of the query grid.
         size: B.
     """
 
     hidden: Tensor
-    key_slots: Tensor
-    longest: int
+    key_mask: Tensor
+    groups: tuple[TokenGroup, ...]
     query_tokens: Tensor
     query_slots: Tensor
-    most_queries: int
-    key_mask: Tensor
-    span_slots: Tensor
-    longest_span: int
     query_positions: Tensor
+    spans: Tensor
+    num_slots: int
     size: int
 
 
@@ -79,11 +96,11 @@ class TokenBank:
         self.device = device
         self._hidden = [store.hidden.to(device) for store in stores]
         self.first_row = np.cumsum([0, *(len(store) for store in stores)])
-        first_token = np.cumsum([0, *(len(store.hidden) for store in stores)])
-        self._first_token = first_token
-        self._starts = np.concatenate([s.offsets[:-1] + t for s, t in zip(stores, first_token, strict=False)])
+        self._store = np.repeat(np.arange(len(stores)), [len(store) for store in stores])
+        self._starts = np.concatenate([store.offsets[:-1] for store in stores])
         self.lengths: Rows = np.concatenate([np.diff(store.offsets) for store in stores])
         self._spans = np.concatenate([store.spans for store in stores])
+        self._queries = self._spans[:, 1] - self._spans[:, 0] + self._spans[:, 3] - self._spans[:, 2]
 
     @property
     def hidden_size(self) -> int:
@@ -96,45 +113,68 @@ class TokenBank:
         return self._hidden[0].dtype
 
     def batch(self, rows: Rows) -> TokenBatch:
-        """Gather the sentences of `rows`, shape (B,), in that order."""
-        lengths = self.lengths[rows]
-        size, longest = len(rows), int(lengths.max())
-        within = ragged_arange(lengths)
-        sentence = np.repeat(np.arange(size), lengths)
-        first = np.cumsum(lengths) - lengths
-        spans = self._spans[rows].reshape(2 * size, 2)
+        """Gather the sentences of `rows`, shape (B,)."""
+        members = self._group(rows)
+        order = np.concatenate(members)
+        sizes = [len(group) for group in members]
+        longest = [int(self.lengths[rows[group]].max()) for group in members]
+        most_queries = [int(self._queries[rows[group]].max()) for group in members]
+        sorted_rows = rows[order]
+        lengths, room = self.lengths[sorted_rows], np.repeat(longest, sizes)
+        first_token = np.cumsum(room) - room
+        within = ragged_arange(room)
+        last = np.repeat(lengths - 1, room)
+        query_room = np.repeat(most_queries, sizes)
+        queries = self._queries[sorted_rows]
+        spans = self._spans[sorted_rows].reshape(-1, 2)
         span_lengths = spans[:, 1] - spans[:, 0]
-        longest_span = int(span_lengths.max())
-        in_span = ragged_arange(span_lengths)
-        span = np.repeat(np.arange(2 * size), span_lengths)
-        positions = spans[span, 0] + in_span
-        queries = span_lengths.reshape(size, 2).sum(1)
-        most_queries = int(queries.max())
-        padding = np.arange(longest)[None, :] >= lengths[:, None]
+        span = np.repeat(np.arange(len(spans)), span_lengths)
+        positions = spans[span, 0] + ragged_arange(span_lengths)
+        mask = np.where(within > last, -np.inf, 0.0).astype(np.float32)
+        num_slots = int(query_room.sum())
+        filling = -len(positions) % QUERY_STEP
+        query_slots = np.repeat(np.cumsum(query_room) - query_room, queries) + ragged_arange(queries)
         return TokenBatch(
-            hidden=self._gather(np.repeat(self._starts[rows], lengths) + within),
-            key_slots=self._to_device(sentence * longest + within),
-            longest=longest,
-            query_tokens=self._to_device(first[span // 2] + positions),
-            query_slots=self._to_device((span // 2) * most_queries + ragged_arange(queries)),
-            most_queries=most_queries,
-            key_mask=self._to_device(np.where(padding, -np.inf, 0.0).astype(np.float32)).to(self.dtype),
-            span_slots=self._to_device(span * longest_span + in_span),
-            longest_span=longest_span,
-            query_positions=self._to_device(positions),
-            size=size,
+            hidden=self._gather(sorted_rows, room, np.minimum(within, last)),
+            key_mask=self._to_device(mask).to(self.dtype),
+            groups=tuple(map(TokenGroup, sizes, longest, most_queries)),
+            query_tokens=self._to_device(np.pad(first_token[span // 2] + positions, (0, filling))),
+            query_slots=self._to_device(np.append(query_slots, num_slots + np.arange(filling))),
+            query_positions=self._to_device(np.pad(positions, (0, filling))),
+            spans=self._to_device(
+                np.pad(2 * order[span // 2] + span % 2, (0, filling), constant_values=2 * len(rows))
+            ),
+            num_slots=num_slots + filling,
+            size=len(rows),
         )
+
+    def _group(self, rows: Rows) -> list[Rows]:
+        """Split positions of `rows` by span tokens and then by length; inside a group those of one store are neighbours.
+
+        On an accelerator, where launches cost more than padding, all sentences are one group.
+        """
+        num_groups = 1 if self.device.type == "cuda" else -(-len(rows) // SENTENCES_PER_GROUP)
+        groups = []
+        by_queries = np.argsort(self._queries[rows], kind="stable")
+        for part in np.array_split(by_queries, min(QUERY_CLASSES, num_groups)):
+            by_length = part[np.argsort(self.lengths[rows[part]], kind="stable")]
+            for group in np.array_split(by_length, max(1, num_groups // QUERY_CLASSES)):
+                groups.append(group[np.argsort(self._store[rows[group]], kind="stable")])
+        return groups
 
     def _to_device(self, array: NDArray[np.int64] | NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(array).to(self.device, non_blocking=True)
 
-    def _gather(self, tokens: Rows) -> Tensor:
+    def _gather(self, rows: Rows, room: Rows, within: Rows) -> Tensor:
         """Copy tokens out of the stores; runs of one store are copied at once."""
-        store = np.searchsorted(self._first_token, tokens, side="right") - 1
-        edges = [0, *(np.flatnonzero(np.diff(store)) + 1).tolist(), len(tokens)]
-        out = torch.empty(len(tokens), self.hidden_size, dtype=self.dtype, device=self.device)
-        for start, end in pairwise(edges):
-            s = int(store[start])
-            index = self._to_device(tokens[start:end] - self._first_token[s])
-            torch.index_select(self._hidden[s], 0, index, out=out[start:end])
+        index = np.repeat(self._starts[rows], room) + within
+        ends = np.cumsum(room)
+        edges = [0, *(np.flatnonzero(np.diff(self._store[rows])) + 1).tolist(), len(rows)]
+        num_rows = len(index) + -len(index) % TOKEN_STEP
+        out = torch.empty(num_rows, self.hidden_size, dtype=self.dtype, device=self.device)
+        out[len(index) :] = 0
+        for first, end in pairwise(edges):
+            tokens = slice(int(ends[first] - room[first]), int(ends[end - 1]))
+            hidden = self._hidden[int(self._store[rows[first]])]
+            torch.index_select(hidden, 0, self._to_device(index[tokens]), out=out[tokens])
         return out

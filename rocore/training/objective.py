@@ -52,11 +52,10 @@ class ClusteringObjective:
 
         The reconstruction error is averaged over the labeled and the unlabeled half, each of equal weight.
         """
-        relation_repr = self._model.projector(entity_pair_repr)
+        relation_repr, reconstruction = self._model.reconstruct(entity_pair_repr)
         num_labeled = len(labels)
         total = entity_pair_repr.new_zeros(())
         if self._config.use_reconstruction:
-            reconstruction = self._model.reconstructor(relation_repr)
             halves = (slice(None, num_labeled), slice(num_labeled, None))
             errors = [
                 reconstruction_loss(reconstruction[half], entity_pair_repr[half], scale=self._config.scale)

@@ -139,7 +139,7 @@ def _stores(
     progress: Progress,
 ) -> list[dict[int, TokenStore]]:
     """Attach the pools of a corpus: one where known and novel rows share it, else two."""
-    cache = TrunkCache(cache_root(config.cache.root))
+    cache = TrunkCache(cache_root(config.cache.root), config.cache.max_gib)
     pools = [corpus.known] if corpus.novel is corpus.known else [corpus.known, corpus.novel]
     return [
         cache.get(

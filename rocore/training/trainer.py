@@ -24,13 +24,13 @@ from rocore.errors import CheckpointError, DivergedError
 from rocore.evaluation import Prediction
 from rocore.losses import known_centroids
 from rocore.model import RoCORE
-from rocore.training.objective import ClusteringObjective, JointObjective, LossMeans
 from rocore.training.optimizer import flatten_adam, make_adam, restore_adam
-from rocore.training.order import PairedBatch, derive_seed, paired_batches
+from rocore.training.order import derive_seed
 from rocore.training.state import CLUSTERS, MODEL, OPTIMIZER, load_state, save_state
+from rocore.training.steps import JointPlan, Plan, PretrainPlan, run_steps
 from rocore.training.task import TrainingTask
 
-FEATURE_BATCH_TOKENS = 16384
+FEATURE_BATCH_TOKENS = 7168
 FIRST_RESTARTS = 10
 
 
@@ -74,11 +74,12 @@ class Trainer:
                 num_known_relations=task.num_known_relations,
                 num_novel_relations=task.num_novel_relations,
                 incremental=self.incremental,
+                precision=task.precision,
             ).to(task.device)
         self._names: dict[Tensor, str] = {
             parameter: name for name, parameter in self.model.named_parameters()
         }
-        self._optimizer = make_adam(self.model, config)
+        self.optimizer = make_adam(self.model, config)
         self._labels = torch.from_numpy(task.known_train_labels).to(task.device)
         self._rows = task.rows
         ends = np.cumsum(
@@ -93,6 +94,8 @@ class Trainer:
         self._features: Tensor | None = None
         self._centroids: Tensor | None = None
         self._pseudo_labels: Tensor | None = None
+        self._change: float | None = None
+        self._silhouette: float | None = None
         self._unchanged_epochs = 0
         self._seconds: dict[str, float] = {}
 
@@ -124,12 +127,41 @@ class Trainer:
         Raises:
             DivergedError: If a loss isn't a finite number; the last saved checkpoint is still good.
         """
+        plan = self.begin_epoch()
+        with self._timed("steps"):
+            losses = run_steps(self.config, self.task, self.model, self.optimizer, plan)
+        return self.end_epoch(plan, losses)
+
+    def begin_epoch(self) -> Plan:
+        """Fix what stays the same during the next epoch: centroids (5) and, in the joint phase, pseudo labels (7).
+
+        Raises:
+            DivergedError: If h' isn't finite.
+        """
         assert not self.finished
         self._seconds = {}
-        joint = self.epoch >= self.config.train.pretrain_epochs
-        with torch.random.fork_rng():
-            torch.manual_seed(derive_seed(self.config.seed, "epoch", self.epoch))
-            report = self._joint_epoch() if joint else self._pretrain_epoch()
+        labeled = self._part("known_train")
+        centroids = known_centroids(self.model.relation_repr(labeled), self._labels, self.num_known_relations)
+        if self.epoch < self.config.train.pretrain_epochs:
+            return PretrainPlan(self.epoch, self._labels, centroids, labeled, self._part("novel_train"))
+        pseudo_labels = self._assign_pseudo_labels()
+        return JointPlan(self.epoch, self._labels, centroids, pseudo_labels, self.joint_epoch + 1)
+
+    def end_epoch(self, plan: Plan, losses: dict[str, float]) -> EpochReport:
+        """Take over the epoch's steps, which were run on `model` and `optimizer`.
+
+        Raises:
+            DivergedError: If a loss or a weight isn't finite.
+        """
+        joint = isinstance(plan, JointPlan)
+        report = EpochReport(
+            epoch=self.epoch + 1,
+            phase="joint" if joint else "pretrain",
+            losses=losses,
+            pseudo_label_change=self._change if joint else None,
+            silhouette=self._silhouette if joint else None,
+            seconds=self._seconds,
+        )
         self._check_finite(report)
         self.epoch += 1
         if joint:
@@ -164,7 +196,7 @@ class Trainer:
         save_state(
             folder,
             model=dict(self.model.state_dict()),
-            optimizer=flatten_adam(self._optimizer, self._names),
+            optimizer=flatten_adam(self.optimizer, self._names),
             clusters={name: value for name, value in clusters.items() if value is not None},
             state={
                 "epoch": self.epoch,
@@ -183,7 +215,7 @@ class Trainer:
         tensors, state = load_state(folder)
         self._check_fits(folder, tensors, state)
         self.model.load_state_dict(tensors[MODEL])
-        restore_adam(self._optimizer, self._names, tensors[OPTIMIZER])
+        restore_adam(self.optimizer, self._names, tensors[OPTIMIZER])
         self._centroids = self._moved(tensors[CLUSTERS].get("centroids"))
         self._pseudo_labels = self._moved(tensors[CLUSTERS].get("pseudo_labels"))
         self.epoch = state["epoch"]
@@ -214,48 +246,8 @@ class Trainer:
     def _moved(self, tensor: Tensor | None) -> Tensor | None:
         return None if tensor is None else tensor.to(self.task.device)
 
-    def _pretrain_epoch(self) -> EpochReport:
-        """Lines 1-3: the clustering loss on constant features."""
-        self.model.train()
-        labeled, unlabeled = self._part("known_train"), self._part("novel_train")
-        centroids = known_centroids(self.model.relation_repr(labeled), self._labels, self.num_known_relations)
-        objective = ClusteringObjective(self.config.loss, self.model, centroids, pretraining=True)
-        means = LossMeans()
-        with self._timed("steps"):
-            for batch in self._batches():
-                rows = torch.from_numpy(batch.labeled), torch.from_numpy(batch.unlabeled)
-                h = torch.cat([labeled[rows[0]], unlabeled[rows[1]]])
-                loss = objective(h, self._labels[rows[0]], means)
-                self._step(loss)
-            losses = means.read()
-        return EpochReport(self.epoch + 1, "pretrain", losses, None, None, self._seconds)
-
-    def _joint_epoch(self) -> EpochReport:
-        """Lines 5-9: pseudo labels, then layer r, the classifiers, g and d in one pass."""
-        relation_repr = self.relation_repr("known_train")
-        centroids = known_centroids(relation_repr, self._labels, self.num_known_relations)
-        change, silhouette = self._assign_pseudo_labels()
-        assert self._pseudo_labels is not None
-        self.model.train()
-        clustering = ClusteringObjective(self.config.loss, self.model, centroids, pretraining=False)
-        joint = JointObjective(self.config, self.model, joint_epoch=self.joint_epoch + 1)
-        means = LossMeans()
-        with self._timed("steps"):
-            for batch in self._batches():
-                h = self._embed(
-                    np.concatenate(
-                        [self.task.known_train[batch.labeled], self.task.novel_train[batch.unlabeled]]
-                    )
-                )
-                labels = self._labels[torch.from_numpy(batch.labeled)]
-                pseudo_labels = self._pseudo_labels[torch.from_numpy(batch.unlabeled)]
-                loss = joint(h, labels, pseudo_labels, means) + clustering(h.detach(), labels, means)
-                self._step(loss)
-            losses = means.read()
-        return EpochReport(self.epoch + 1, "joint", losses, change, silhouette, self._seconds)
-
-    def _assign_pseudo_labels(self) -> tuple[float | None, float]:
-        """Equation 7, warm-started; return the share that changed and the silhouette."""
+    def _assign_pseudo_labels(self) -> Tensor:
+        """Equation 7, warm-started; notes the share that changed and the silhouette."""
         points = self.relation_repr("novel_train")
         if not bool(points.isfinite().all()):
             raise DivergedError(
@@ -277,33 +269,9 @@ class Trainer:
             self._pseudo_labels, self._centroids = clustering.labels, clustering.centroids
             still = change is not None and change <= self.config.train.convergence_tolerance
             self._unchanged_epochs = self._unchanged_epochs + 1 if still else 0
-            return change, sample_silhouette(points, clustering.labels, self.config.seed)
-
-    def _batches(self) -> Iterator[PairedBatch]:
-        return paired_batches(
-            len(self.task.known_train),
-            len(self.task.novel_train),
-            batch_size=self.config.train.batch_size,
-            seed=self.config.seed,
-            epoch=self.epoch,
-        )
-
-    def _step(self, loss: Tensor) -> None:
-        self._optimizer.zero_grad(set_to_none=True)
-        if loss.requires_grad:  # an ablation can leave pre-training nothing to do
-            loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
-
-    def _embed(self, rows: np.ndarray[Any, np.dtype[np.int64]]) -> Tensor:
-        """Return h of rows of the bank, shape (B, 2H)."""
-        with self._autocast():
-            h: Tensor = self.model.output_layer(self.task.bank.batch(rows))
-        return h.float()
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(
-            self.task.device.type, dtype=torch.bfloat16, enabled=self.task.precision == "bf16"
-        )
+            self._change = change
+            self._silhouette = sample_silhouette(points, clustering.labels, self.config.seed)
+            return clustering.labels
 
     def _part(self, name: str) -> Tensor:
         """Return h of one part of the data under the current layer r, shape (rows, 2H)."""
@@ -314,11 +282,11 @@ class Trainer:
 
     def _refresh_features(self) -> None:
         """One pass of layer r over everything, without dropout."""
-        self.model.eval()
         features = torch.empty(len(self._rows), 2 * self.task.bank.hidden_size, device=self.task.device)
         with torch.no_grad(), self._timed("features"):
             for positions in batches_by_length(self.task.bank.lengths[self._rows], FEATURE_BATCH_TOKENS):
-                features[torch.from_numpy(positions)] = self._embed(self._rows[positions])
+                batch = self.task.bank.batch(self._rows[positions])
+                features[torch.from_numpy(positions)] = self.model.entity_pair_repr(batch)
         self._features = features
 
     def _predict(self, part: str, classifier: torch.nn.Module) -> Prediction:

@@ -31,3 +31,13 @@ def minilm() -> Encoder:
     from rocore.encoder.source import load_encoder
 
     return load_encoder("minilm")
+
+
+@pytest.fixture
+def tiny_trunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries of `get_tiny` hold zeros."""
+    from rocore.encoder import cache
+
+    from .tiny_cache import zeros_trunk
+
+    monkeypatch.setattr(cache, "run_trunk", zeros_trunk)

@@ -4,12 +4,10 @@ import json
 import logging
 import os
 import re
+import resource
 import shutil
 import socket
 import subprocess
-import sys
-import textwrap
-import time
 from dataclasses import replace
 
 import pytest
@@ -20,10 +18,11 @@ from rocore.data.builtin import generate
 from rocore.data.instance import Source
 from rocore.encoder import cache as cache_module
 from rocore.encoder.cache import TrunkCache, TrunkKey, cache_root
+from rocore.encoder.cache_admin import list_entries
 from rocore.errors import CacheError
 from rocore.progress import silent
 
-FILES = ("hidden.bin", "index.safetensors", "entry.json")
+FILES = ("hidden.bin", "index.safetensors", "entry.json", "used")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +38,8 @@ def get(source, minilm, tmp_path):
 
     def attach_or_build(*output_layers, root=None, **options):
         arguments = {"precision": "fp32", "max_pieces": 64, "device": torch.device("cpu"), "progress": silent}
-        return TrunkCache(root or tmp_path / "cache").get(
+        cache = root if isinstance(root, TrunkCache) else TrunkCache(root or tmp_path / "cache")
+        return cache.get(
             options.pop("source", source), minilm, output_layers=output_layers or (2,), **arguments | options
         )
 
@@ -63,6 +63,12 @@ def passes(monkeypatch):
 def entries(folder, cache="cache"):
     """Folders of entries, finished ones alone."""
     return [path for path in (folder / cache / "trunk").glob("[!.]*") if path.is_dir()]
+
+
+def assert_only_locks(folder):
+    """No entry, whole or half written."""
+    left = list((folder / "cache" / "trunk").iterdir())
+    assert {path.suffix for path in left} == {".lock"}
 
 
 def assert_same(store, other):
@@ -204,7 +210,7 @@ def test_get_that_fails_midway_leaves_no_entry_behind(get, tmp_path, monkeypatch
         patch.setattr(cache_module, "run_trunk", fail)
         with pytest.raises(RuntimeError, match="out of memory"):
             get()
-    assert [path.suffix for path in (tmp_path / "cache" / "trunk").iterdir()] == [".lock"]
+    assert_only_locks(tmp_path)
     assert len(get()[2]) == 16
 
 
@@ -219,7 +225,46 @@ def test_get_on_a_full_disk_says_so_and_leaves_nothing(get, tmp_path, monkeypatc
     monkeypatch.setattr(shutil, "disk_usage", lambda _folder: usage._replace(free=1000))
     with pytest.raises(CacheError, match=r"GiB are needed, 0\.00 GiB are free; free some space"):
         get()
-    assert [path.suffix for path in (tmp_path / "cache" / "trunk").iterdir()] == [".lock"]
+    assert_only_locks(tmp_path)
+
+
+def test_get_whose_file_outgrows_a_limit_midway_says_so_and_leaves_nothing(get, tmp_path):
+    """The system's own refusal to write on, as a full disk gives it."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(CacheError, match=r"must be writable, but .*File too large; free some space"):
+            get()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert_only_locks(tmp_path)
+    assert len(get()[2]) == 16
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 300 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a small disk can't be mounted here (it takes root's rights)")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_get_on_a_small_disk_removes_what_is_not_used_or_says_what_is_needed(get, small_disk, source):
+    few = Source(source.sentences[:5], "few")
+    other = Source(source.sentences[5:10], "other")
+    bounded = TrunkCache(small_disk, max_gib=1)
+    first = get(root=bounded, source=few)
+    with pytest.raises(CacheError, match=r"GiB are needed, .* are free"):
+        get(root=bounded, source=other)
+    del first
+    assert len(get(root=bounded, source=other)[2]) == 5
+    assert [entry.description.source_name for entry in list_entries(bounded.folder)] == ["other"]
+    with pytest.raises(CacheError, match=r"GiB are needed, .* are free"):
+        get(root=bounded)
 
 
 def test_writing_into_an_attached_store_leaves_file_and_other_stores(get):
@@ -237,58 +282,3 @@ def test_cache_root_is_given_or_of_the_environment_or_of_the_user(monkeypatch, t
     assert cache_root(None) == tmp_path / "environment"
     monkeypatch.delenv("ROCORE_CACHE")
     assert cache_root(None) == tmp_path / ".cache" / "rocore"
-
-
-WRITER = """
-    import sys, time
-    from pathlib import Path
-    from types import SimpleNamespace
-
-    import torch
-
-    from rocore.data.instance import Sentence, Source
-    from rocore.encoder import cache
-    from rocore.progress import silent
-
-    folder, name = Path(sys.argv[1]), sys.argv[2]
-
-    def pieces(texts, **options):
-        words = [text.split() for text in texts]
-        return {
-            "input_ids": [[1] * len(row) for row in words],
-            "offset_mapping": [[(2 * i, 2 * i + 1) for i in range(len(row))] for row in words],
-            "special_tokens_mask": [[0] * len(row) for row in words],
-        }
-
-    def slow_trunk(encoder, tokenized, outputs, **options):
-        (folder / f"{name}.built").touch()
-        time.sleep(0.5)
-        for path in outputs.values():
-            path.write_bytes(bytes(len(tokenized.piece_ids) * 4 * 4))
-
-    cache.run_trunk = slow_trunk
-    (folder / f"{name}.ready").touch()
-    while not (folder / "go").exists():
-        time.sleep(0.01)
-    store = cache.TrunkCache(folder / "cache").get(
-        Source((Sentence("a b c", (0, 1), (4, 5)),), "pool"),
-        SimpleNamespace(fingerprint="e" * 64, tokenizer=pieces, hidden_size=4),
-        output_layers=(2,), precision="fp32", max_pieces=64, device=torch.device("cpu"), progress=silent,
-    )[2]
-    assert store.hidden.shape == (3, 4) and store.spans.tolist() == [[0, 1, 2, 3]]
-"""
-
-
-def test_get_in_two_processes_at_once_builds_one_whole_entry(tmp_path):
-    command = [sys.executable, "-c", textwrap.dedent(WRITER), str(tmp_path)]
-    writers = [subprocess.Popen([*command, name]) for name in ("one", "two")]
-    deadline = time.monotonic() + 120
-    while len(list(tmp_path.glob("*.ready"))) < 2 and time.monotonic() < deadline:
-        assert all(writer.poll() is None for writer in writers)
-        time.sleep(0.02)
-    (tmp_path / "go").touch()
-    assert [writer.wait(120) for writer in writers] == [0, 0]
-    assert len(list(tmp_path.glob("*.built"))) == 1
-    (entry,) = entries(tmp_path)
-    assert cache_module.entry_fault(entry) is None
-    assert not list(entry.parent.glob(".*"))

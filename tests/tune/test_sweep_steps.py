@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from rocore.encoder import cache
 from rocore.errors import CheckpointError, ConfigError, DiskFullError, SweepError, SweepInterrupted
 from tune import preparation
 from tune.config import load_sweep
@@ -213,3 +214,31 @@ def test_prepare_builds_trunks_first_then_checks_data_and_every_fold(make_sweep,
     engine.gold = False
     with pytest.raises(ConfigError, match="objective `oracle` needs gold"):
         prepare_sweep(make_sweep({"objective.name": "oracle"}))
+
+
+def test_prepare_of_a_searched_output_layer_takes_one_trunk_pass_a_pool(tmp_path, monkeypatch):
+    """No later step of the preparation runs the trunk again."""
+    passes = []
+
+    def write_zeros(encoder, tokenized, outputs, **_options):
+        passes.append(sorted(outputs))
+        for path in outputs.values():
+            path.write_bytes(bytes(len(tokenized.piece_ids) * encoder.hidden_size * 4))
+
+    monkeypatch.setattr(cache, "run_trunk", write_zeros)
+    builtin = {"num_known_relations": 8, "num_novel_relations": 3, "instances_per_relation": 8}
+    base = {
+        "data": {"builtin": builtin},
+        "encoder": {"output_layer": 2, "precision": "fp32"},
+        "cache": {"root": str(tmp_path / "cache")},
+    }
+    layers = {"encoder.output_layer": {"distribution": "integer", "low": 1, "high": 3}}
+    tree = {
+        "base": base,
+        "search": {"space": layers},
+        "paper": {"encoder.output_layer": 2},
+        "objective": {"num_relations": 4, "num_folds": 2},
+    }
+    (tmp_path / "sweep.yaml").write_text(json.dumps(tree))
+    prepare_sweep(load_sweep(tmp_path / "sweep.yaml", {}))
+    assert passes == [[1, 2, 3], [1, 2, 3]]

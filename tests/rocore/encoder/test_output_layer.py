@@ -1,37 +1,17 @@
 from collections.abc import Callable
 
 import numpy as np
-import pytest
 import torch
 from torch import nn
 
-from rocore.encoder.output_layer import OutputLayer, relative_position_bucket, scatter_rows
+from rocore.encoder.dropout import DropoutMasks
+from rocore.encoder.output_layer import OutputLayer
 from rocore.encoder.source import Encoder
 
 from ..tiny import SENTENCES, bank_of, source_of
 
+CPU = torch.device("cpu")
 ROWS = np.arange(len(SENTENCES))
-
-
-def test_scatter_rows_hand_value() -> None:
-    rows = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    grid = scatter_rows(rows, torch.tensor([2, 0]), 4, fill=-1.0)
-    assert grid.tolist() == [[3, 4], [-1, -1], [1, 2], [-1, -1]]
-
-
-def test_scatter_rows_gradient_is_right() -> None:
-    rows = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
-    slots = torch.tensor([4, 0, 2])
-    assert torch.autograd.gradcheck(lambda x: scatter_rows(x, slots, 6), (rows,))
-
-
-@pytest.mark.parametrize("num_buckets", [8, 32])
-def test_relative_position_bucket_equals_mpnet(num_buckets: int) -> None:
-    from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
-
-    relative = torch.arange(-600, 601)
-    expected = MPNetEncoder.relative_position_bucket(relative, num_buckets=num_buckets)
-    assert torch.equal(relative_position_bucket(relative, num_buckets), expected)
 
 
 def test_output_layer_dropout_given_replaces_the_encoders_own(
@@ -44,16 +24,14 @@ def test_output_layer_dropout_given_replaces_the_encoders_own(
 
 
 @torch.no_grad()
-def test_output_layer_dropout_acts_in_training_alone(tiny_encoder: Callable[[str], Encoder]) -> None:
+def test_output_layer_dropout_acts_where_masks_are_given(tiny_encoder: Callable[[str], Encoder]) -> None:
     encoder = tiny_encoder("bert")
     batch = bank_of(encoder, source_of(), 2).batch(ROWS)
     layer, plain = OutputLayer(encoder, 2, dropout=0.4), OutputLayer(encoder, 2)
-    assert torch.equal(layer.eval()(batch), plain(batch))
-    layer.train()
-    torch.manual_seed(0)
-    first, second = layer(batch), layer(batch)
-    torch.manual_seed(0)
-    assert torch.equal(layer(batch), first)
+    assert torch.equal(layer(batch), plain(batch))
+    masks = DropoutMasks(0, CPU)
+    first, second = layer(batch, masks), layer(batch, masks)
+    assert torch.equal(layer(batch, DropoutMasks(0, CPU)), first)
     assert not torch.equal(first, second)
 
 
@@ -62,13 +40,11 @@ def test_output_layer_dropout_is_applied_at_its_rate(tiny_encoder: Callable[[str
     """With both residual branches dropped out almost always, the layer is its two norms of the residual."""
     encoder = tiny_encoder("bert")
     batch = bank_of(encoder, source_of(), 2).batch(ROWS)
-    layer = OutputLayer(encoder, 2, dropout=1 - 1e-9).train()
+    layer = OutputLayer(encoder, 2, dropout=1 - 1e-9)
     residual = batch.hidden[batch.query_tokens]
     alone = layer.output_norm(layer.attention_norm(residual))
-    sizes = batch.span_slots.div(batch.longest_span, rounding_mode="floor")
-    expected = torch.stack([alone[sizes == span].amax(0) for span in range(2 * len(ROWS))])
-    torch.manual_seed(0)
-    assert torch.allclose(layer(batch), expected.view(len(ROWS), -1), atol=1e-5)
+    expected = torch.stack([alone[batch.spans == span].amax(0) for span in range(2 * len(ROWS))])
+    assert torch.allclose(layer(batch, DropoutMasks(0, CPU)), expected.view(len(ROWS), -1), atol=1e-5)
 
 
 def test_output_layer_weights_are_copies(tiny_encoder: Callable[[str], Encoder]) -> None:

@@ -208,7 +208,7 @@ def test_trainer_that_diverged_leaves_the_checkpoint_before_whole(config_of, tra
     trainer = trainer_of(config_of())
     trainer.run_epoch()
     trainer.save(tmp_path)
-    for group in trainer._optimizer.param_groups:
+    for group in trainer.optimizer.param_groups:
         group["lr"] = 1e30
     with pytest.raises(DivergedError, match="must be finite"):
         trainer.run_epoch()
