@@ -26,7 +26,11 @@ def cluster() -> None:
     help="Seconds.",
 )
 def check(name_or_file: str, timeout_s: float) -> None:
-    """Check the description NAME_OR_FILE and, for an existing cluster, that its address answers."""
+    r"""Check the description NAME_OR_FILE and, for an existing cluster, that its address answers.
+
+    \b
+    rocore cluster check local
+    """
     description = load_description(name_or_file)
     click.echo(summary(description))
     if description.address is not None:
@@ -40,7 +44,11 @@ def check(name_or_file: str, timeout_s: float) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="The sweep directory.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of CONFIG.")
 def submit(name_or_file: str, config: Path, out: Path | None, overrides: tuple[str, ...]) -> None:
-    """Run `rocore sweep CONFIG` on the cluster NAME_OR_FILE, and end with its exit code."""
+    r"""Run `rocore sweep CONFIG` on the cluster NAME_OR_FILE, and end with its exit code.
+
+    \b
+    rocore cluster submit local configs/tune/quickstart.yaml --out sweeps/a
+    """
     command = sweep_command(load_description(name_or_file), config, out=out, overrides=overrides)
     click.echo(shlex.join(["rocore", *command[3:]]), err=True)
     click.get_current_context().exit(run(command))

@@ -18,17 +18,20 @@ from rocore.errors import (
 )
 
 if TYPE_CHECKING:
+    from rocore.encoder.cache import cache_root
     from rocore.encoder.source import num_layers
     from rocore.environment import describe_environment
     from rocore.evaluation import Evaluator, Prediction
     from rocore.prediction import Predictor, load_predictor
     from rocore.progress import progress_bars
     from rocore.run_directory import RunDirectory, write_atomically, write_json
-    from rocore.training.run import RunResult, set_threads, train_run
+    from rocore.training.cost import EpochCost, RunCost, measure_run
+    from rocore.training.run import RunResult, save_run, set_threads, train_run
     from rocore.training.task import Prepared, TrainingTask, build_trunk_cache, prepare
     from rocore.training.trainer import EpochReport, Trainer
 
 _HOMES = {
+    "cache_root": "rocore.encoder.cache",
     "num_layers": "rocore.encoder.source",
     "describe_environment": "rocore.environment",
     "Evaluator": "rocore.evaluation",
@@ -39,7 +42,11 @@ _HOMES = {
     "RunDirectory": "rocore.run_directory",
     "write_atomically": "rocore.run_directory",
     "write_json": "rocore.run_directory",
+    "EpochCost": "rocore.training.cost",
+    "RunCost": "rocore.training.cost",
+    "measure_run": "rocore.training.cost",
     "RunResult": "rocore.training.run",
+    "save_run": "rocore.training.run",
     "set_threads": "rocore.training.run",
     "train_run": "rocore.training.run",
     "Prepared": "rocore.training.task",
@@ -58,26 +65,31 @@ __all__ = [
     "DataError",
     "DivergedError",
     "EncoderError",
+    "EpochCost",
     "EpochReport",
     "Evaluator",
     "Prediction",
     "Predictor",
     "Prepared",
     "RocoreError",
+    "RunCost",
     "RunDirectory",
     "RunResult",
     "Trainer",
     "TrainingTask",
     "build_trunk_cache",
+    "cache_root",
     "describe_environment",
     "dump_config",
     "load_config",
     "load_predictor",
     "make_config",
+    "measure_run",
     "num_layers",
     "override",
     "prepare",
     "progress_bars",
+    "save_run",
     "set_threads",
     "train_run",
     "write_atomically",

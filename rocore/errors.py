@@ -35,3 +35,21 @@ class DivergedError(RocoreError, RuntimeError):
     """Training met a loss that isn't a finite number."""
 
     exit_code = 3
+
+
+class DiskFullError(RocoreError, OSError):
+    """A file that can't be written, most often because no space is left; what stands on disk is whole."""
+
+    exit_code = 1
+
+
+class SweepError(RocoreError, RuntimeError):
+    """A sweep that ended without a result: every trial failed, or what runs the trials was lost."""
+
+    exit_code = 1
+
+
+class SweepInterrupted(RocoreError, RuntimeError):  # noqa: N818 - nothing went wrong
+    """A sweep that was stopped on purpose and can be resumed."""
+
+    exit_code = 130

@@ -46,8 +46,9 @@ class SearchConfig(Section):
 
     num_trials: Count = 24
     """Trials in all, the paper's configuration included."""
-    searcher: Literal["tpe", "random"] = "tpe"
-    """Optuna's sampler."""
+    searcher: Literal["tpe", "gp", "random"] = "tpe"
+    """Optuna's sampler. gp (a Gaussian process) learns from complete trials alone, so that it wants scheduler `none`;
+    tpe learns from stopped ones too."""
     space: dict[str, Dimension]
     """Searched RoCORE keys, dotted."""
 
@@ -91,6 +92,22 @@ class ResourcesConfig(Section):
     """Short folder for the files of a local Ray. Null: one under the system's temporary folder."""
 
 
+class RacingConfig(Section):
+    """The race: the search's best configurations over shared (split, seed) pairs, by the search's own objective."""
+
+    num_candidates: Annotated[int, Field(ge=0)] = 8
+    """Configurations taken from the search; the paper's comes on top and never drops. 0: no race."""
+    num_pairs: Annotated[int, Field(ge=2)] = 8
+    """Pairs that a configuration meets if it stays to the end; each has a grouping into hidden relations and a
+    seed of its own."""
+    min_pairs: Annotated[int, Field(ge=2)] = 4
+    """Pairs of the first round, before which nobody drops; each further round doubles them."""
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Level of the paired t-test against the leader, corrected (Holm) for the comparisons of a round."""
+    first_seed: Seed | None = None
+    """Seeds are first_seed, first_seed + 1, ...; null: the search's seed + 1."""
+
+
 class ReevaluationConfig(Section):
     """The final comparison: the best configurations and the paper's, over several seeds on the real split."""
 
@@ -99,7 +116,16 @@ class ReevaluationConfig(Section):
     num_seeds: Count = 5
     """Seeds of each; a seed changes the split, the initial weights and the data order."""
     first_seed: Seed | None = None
-    """Seeds are first_seed, first_seed + 1, ...; null: the search's seed + 1. The search's own is refused."""
+    """Seeds are first_seed, first_seed + 1, ...; null: the first that neither search nor race uses.
+    One that they use is refused."""
+
+
+class RetentionConfig(Section):
+    """Which models stay on disk; all other checkpoints go as soon as their trial has ended."""
+
+    keep_best: Annotated[int, Field(ge=0)] = 3
+    """Configurations of the final comparison, the search's best first, whose model is kept, of the first seed that
+    finished; `rocore export` needs it."""
 
 
 class SweepConfig(Section):
@@ -119,7 +145,9 @@ class SweepConfig(Section):
     objective: ObjectiveConfig = ObjectiveConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
     resources: ResourcesConfig = ResourcesConfig()
+    racing: RacingConfig = RacingConfig()
     reevaluation: ReevaluationConfig = ReevaluationConfig()
+    retention: RetentionConfig = RetentionConfig()
 
 
 @dataclass(frozen=True)
@@ -137,10 +165,17 @@ class Sweep:
     paper: dict[str, Value]
 
     @property
+    def race_seeds(self) -> tuple[int, ...]:
+        """Seeds of the race, none of which is the search's; empty where there is no race."""
+        rules = self.config.racing
+        start = self.config.seed + 1 if rules.first_seed is None else rules.first_seed
+        return tuple(range(start, start + rules.num_pairs)) if rules.num_candidates else ()
+
+    @property
     def final_seeds(self) -> tuple[int, ...]:
-        """Seeds of the re-evaluation; none is the search's."""
+        """Seeds of the re-evaluation; neither search nor race uses one of them."""
         first = self.config.reevaluation.first_seed
-        start = self.config.seed + 1 if first is None else first
+        start = max((self.config.seed, *self.race_seeds)) + 1 if first is None else first
         return tuple(range(start, start + self.config.reevaluation.num_seeds))
 
     def tree(self, params: Mapping[str, Value], seed: int | None = None) -> dict[str, Any]:
@@ -178,12 +213,29 @@ def load_sweep(path: Path | str, overrides: Mapping[str, Any] | None = None) -> 
         }
     )
     sweep = Sweep(config=config, base=base, paper=paper)
-    if config.seed in sweep.final_seeds:
-        raise ConfigError(
-            f"the seeds of the re-evaluation must differ from the search's, but {list(sweep.final_seeds)} "
-            f"hold `seed` = {config.seed}; set `reevaluation.first_seed` above it"
-        )
+    _check_seeds(sweep)
     return sweep
+
+
+def _check_seeds(sweep: Sweep) -> None:
+    """Refuse seeds that serve twice: what chose a configuration must not judge it."""
+    rules, seed = sweep.config.racing, sweep.config.seed
+    if rules.min_pairs > rules.num_pairs:
+        raise ConfigError(
+            f"`racing.min_pairs` must be at most `racing.num_pairs`, but is {rules.min_pairs} of {rules.num_pairs}; "
+            f"lower it"
+        )
+    if seed in sweep.race_seeds:
+        raise ConfigError(
+            f"the seeds of the race must differ from the search's, but {list(sweep.race_seeds)} hold `seed` = "
+            f"{seed}; set `racing.first_seed` above it"
+        )
+    used = {seed, *sweep.race_seeds}
+    if used & set(sweep.final_seeds):
+        raise ConfigError(
+            f"the seeds of the re-evaluation must differ from those of search and race, {sorted(used)}, but are "
+            f"{list(sweep.final_seeds)}; set `reevaluation.first_seed` above them, or leave it out"
+        )
 
 
 def _parse(tree: Mapping[str, Any], where: str) -> SweepConfig:

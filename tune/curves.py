@@ -15,7 +15,9 @@ class CurveLogger:
         self._open: dict[str, TrialLogger] = {}
 
     def started(self, record: TrialRecord) -> None:
-        """Open the trial's run."""
+        """Open the trial's run, once: a trial that goes on in another process keeps it."""
+        if record.name in self._open:
+            return
         self._open[record.name] = TrialLogger(self.directory, record.name, record.params)
 
     def advanced(self, record: TrialRecord, scalars: Mapping[str, float]) -> None:

@@ -3,18 +3,24 @@
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import rocore
-from rocore.errors import ConfigError
+from rocore.errors import CheckpointError, ConfigError
 from tune.config import Value
+from tune.journal import FILE, Event, Journal, read_events
 
 State = str
 """running, complete, pruned or failed."""
 PAPER = "paper"
+MAX_LOST_PROCESSES = 2
+"""How often in a row, with no epoch in between, a trial may lose its process and go on from its checkpoint."""
+FOLDERS = {"search": "trials", "race": "race", "final": "final"}
+"""Folder of the sweep directory, by role."""
 
 
 def outcome(result: Mapping[str, Any] | None, error: bool = False) -> State:
@@ -26,7 +32,7 @@ def outcome(result: Mapping[str, Any] | None, error: bool = False) -> State:
 
 @dataclass
 class TrialRecord:
-    """One trial, or one seed of the final comparison."""
+    """One trial of the search, one run of the race, or one seed of the final comparison."""
 
     name: str
     """`0003` or `paper-seed7`; also the name of its folder."""
@@ -37,14 +43,24 @@ class TrialRecord:
     state: State = "running"
     objective: float | None = None
     error: str | None = None
-    traceback: str | None = None
     metrics: dict[str, float] | None = None
     curve: list[dict[str, Any]] = field(default_factory=list)
+    finished: bool = False
+    """Whether its last epoch was its own last one; it may not have been told so yet."""
+    num_starts: int = 0
+    """Processes that it has had."""
+    num_lost: int = 0
+    """Processes lost since its last epoch."""
 
     @property
     def is_paper(self) -> bool:
         """Whether this is the paper's configuration, in the search."""
         return self.role == "search" and self.number == 0
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its end isn't known; it may be waiting for a process."""
+        return self.state == "running"
 
     @property
     def epochs(self) -> int:
@@ -75,7 +91,7 @@ class Listener(Protocol):
     """Who wants to hear what trials do."""
 
     def started(self, record: TrialRecord) -> None:
-        """A trial started."""
+        """A trial got a process: its first, or another one after a loss or a kill."""
 
     def advanced(self, record: TrialRecord, scalars: Mapping[str, float]) -> None:
         """A trial finished an epoch; its curve holds it already."""
@@ -98,7 +114,8 @@ class SweepDirectory:
         """
         if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
             raise ConfigError(
-                f"the sweep directory must be new or empty, but {self.root} isn't; choose another with --out"
+                f"the sweep directory must be new or empty, but {self.root} isn't; choose another with --out, or "
+                f"go on with the sweep there: rocore sweep --resume {self.root}"
             )
 
     def create(self) -> None:
@@ -107,7 +124,7 @@ class SweepDirectory:
 
     def folder(self, record: TrialRecord) -> Path:
         """Return the folder of a trial, made on the first call."""
-        path = self.root / ("trials" if record.role == "search" else "final") / record.name
+        path = self.root / FOLDERS[record.role] / record.name
         path.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -120,57 +137,200 @@ class SweepDirectory:
         self.write_text(name, json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-class Ledger:
-    """The records of all trials, kept as they report, and their curves on disk."""
+class Records:
+    """What the events of a journal add up to.
 
-    def __init__(self, directory: SweepDirectory, listeners: tuple[Listener, ...] = ()) -> None:
-        self.directory = directory
-        self.listeners = listeners
-        self.records: dict[str, TrialRecord] = {}
+    Attributes:
+        begin: What the sweep began with; empty before.
+        by_name: Every trial.
+        seconds: Time that passed between events, by role; pauses between sessions don't count.
+    """
+
+    def __init__(self) -> None:
+        self.begin: Event = {}
+        self.by_name: dict[str, TrialRecord] = {}
+        self.seconds: Counter[str] = Counter()
+        self._last = 0.0
 
     def of(self, role: str) -> list[TrialRecord]:
         """Return the records of a role, by number and name."""
-        chosen = [record for record in self.records.values() if record.role == role]
+        chosen = [record for record in self.by_name.values() if record.role == role]
         return sorted(chosen, key=lambda record: (record.number, record.name))
 
-    def start(self, record: TrialRecord) -> None:
-        """Note that a trial started; one that starts again (its node was lost) keeps its record."""
+    def apply(self, event: Event) -> None:
+        """Take one event in."""
+        kind, at = event["event"], float(event["at"])
+        if kind == "begin":
+            self.begin = event
+        elif kind == "ask":
+            names = ("name", "number", "params", "role", "seed")
+            self.by_name[event["name"]] = TrialRecord(**{name: event[name] for name in names})
+        elif kind != "session":
+            getattr(self, f"_{kind}")(self.by_name[event["name"]], event)
+        if kind not in ("begin", "session"):
+            self.seconds[self.by_name[event["name"]].role] += at - self._last  # type: ignore[assignment]
+        self._last = at
+
+    def _start(self, record: TrialRecord, _event: Event) -> None:
+        record.num_starts += 1
+
+    def _report(self, record: TrialRecord, event: Event) -> None:
+        record.curve.append({key: event[key] for key in ("epoch", "phase", "objective", "seconds")})
+        record.objective, record.metrics = float(event["objective"]), event["metrics"]
+        record.finished, record.num_lost = event["finished"], 0
+
+    def _lose(self, record: TrialRecord, event: Event) -> None:
+        record.num_lost += 1
+        record.error = event["error"]
+
+    def _end(self, record: TrialRecord, event: Event) -> None:
+        record.state, record.error = event["state"], event["error"]
+        if record.state == "failed":
+            record.objective = record.metrics = None
+
+
+def read_records(directory: Path) -> Records:
+    """Return the records of a sweep directory, also while the sweep is running.
+
+    Raises:
+        CheckpointError: If its journal is absent or corrupt.
+    """
+    path = directory / FILE
+    records = Records()
+    for number, event in enumerate(read_events(path), start=1):
+        _replay(records, event, f"{path}, line {number}")
+    return records
+
+
+def _replay(records: Records, event: Event, where: str) -> None:
+    try:
+        records.apply(event)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{where} must follow from the lines before it, but {type(error).__name__}: {error}; "
+            "restore the file from a copy, or start the sweep anew in another directory"
+        ) from error
+
+
+class Ledger:
+    """The records of all trials: written to the journal first, then taken in, then told to listeners.
+
+    Whatever is told twice (Ray says some things more than once) counts once.
+    """
+
+    def __init__(self, directory: SweepDirectory, listeners: tuple[Listener, ...] = ()) -> None:
+        """Open the journal of a sweep directory and take in what stands there.
+
+        Raises:
+            ConfigError: If another process runs this sweep.
+            CheckpointError: If the journal is corrupt.
+        """
+        self.directory = directory
+        self.listeners = listeners
+        self.journal = Journal(directory.root / FILE)
+        self.state = Records()
+        try:
+            for number, event in enumerate(self.journal.events, start=1):
+                _replay(self.state, event, f"{self.journal.path}, line {number}")
+        except CheckpointError:
+            self.close()
+            raise
+
+    @property
+    def records(self) -> dict[str, TrialRecord]:
+        """Every trial by name."""
+        return self.state.by_name
+
+    def of(self, role: str) -> list[TrialRecord]:
+        """Return the records of a role, by number and name."""
+        return self.state.of(role)
+
+    def past(self, role: str) -> list[Event]:
+        """Return what stood in the journal about trials of a role when it was opened."""
+        names = {record.name for record in self.of(role)}
+        return [event for event in self.journal.events if event.get("name") in names]
+
+    def begin(self, facts: Mapping[str, Any]) -> None:
+        """Note what the sweep runs on, once, and that a session begins."""
+        if not self.state.begin:
+            self._write("begin", **facts)
+        self._write("session")
+
+    def ask(self, record: TrialRecord) -> None:
+        """Note that a trial was proposed."""
         if record.name not in self.records:
-            self.records[record.name] = record
-            for listener in self.listeners:
-                listener.started(record)
+            self._write(
+                "ask",
+                name=record.name,
+                number=record.number,
+                role=record.role,
+                seed=record.seed,
+                params=record.params,
+            )
+
+    def start(self, record: TrialRecord) -> None:
+        """Note that a trial got a process."""
+        self.ask(record)
+        self._write("start", name=record.name)
+        for listener in self.listeners:
+            listener.started(self.records[record.name])
 
     def report(self, name: str, result: Mapping[str, Any]) -> None:
-        """Note an epoch; epochs trained again, after a restart from a checkpoint, replace the lost ones."""
+        """Note an epoch. One that is trained again, from an older checkpoint, stands as it was first told."""
         record = self.records[name]
-        if result.get("failed"):
-            record.error, record.traceback = str(result.get("error")), result.get("traceback")
+        if record.state != "running" or result["epoch"] <= record.epochs:
             return
-        row = {key: result[key] for key in ("epoch", "phase", "objective", "seconds")}
-        path = self.directory.folder(record) / "curve.jsonl"
-        if record.curve and record.curve[-1]["epoch"] >= row["epoch"]:
-            record.curve = [kept for kept in record.curve if kept["epoch"] < row["epoch"]]
-            path.write_text("".join(json.dumps(kept) + "\n" for kept in record.curve), encoding="utf-8")
-        record.curve.append(row)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-        record.objective, record.metrics = float(row["objective"]), result.get("metrics")
+        scalars = result.get("scalars") or {}
+        kept = ("epoch", "joint_epoch", "phase", "objective", "seconds", "finished", "metrics")
+        self._write("report", name=name, **{key: result.get(key) for key in kept}, scalars=scalars)
         for listener in self.listeners:
-            listener.advanced(record, result.get("scalars") or {})
+            listener.advanced(record, scalars)
 
-    def end(self, name: str, state: State, error: str | None = None) -> None:
+    def lose(self, name: str, error: str, *, again: bool) -> bool:
+        """Note that a trial's process was lost.
+
+        Args:
+            name: The trial.
+            error: Why, in one line.
+            again: Whether another process may do better.
+
+        Returns:
+            Whether the trial goes on in another process; if not, it has failed.
+        """
+        record = self.records[name]
+        if record.state != "running":
+            return False
+        if again and record.num_lost < MAX_LOST_PROCESSES:
+            self._write("lose", name=name, error=error)
+            return True
+        self.end(name, "failed", error)
+        return False
+
+    def end(self, name: str, state: State, error: str | None = None, traceback: str | None = None) -> None:
         """Note how a trial ended."""
         record = self.records[name]
         if record.state != "running":
             return
-        record.state = state
-        if state == "failed":
-            record.error = record.error or error or "no epoch was reported"
-            record.objective = record.metrics = None
-            text = record.error + (f"\n\n{record.traceback}" if record.traceback else "")
+        cause = (error or "no epoch was reported") if state == "failed" else None
+        self._write("end", name=name, state=state, error=cause)
+        if cause is not None:
+            text = cause + (f"\n\n{traceback}" if traceback else "")
             (self.directory.folder(record) / "error.txt").write_text(text + "\n", encoding="utf-8")
         for listener in self.listeners:
             listener.ended(record)
+
+    def close(self) -> None:
+        """Let another process run this sweep."""
+        self.journal.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _write(self, event: str, **fields: Any) -> None:
+        self.state.apply(self.journal.write({"event": event, **fields}))
 
 
 def timestamp() -> str:

@@ -37,6 +37,10 @@ class Engine(Protocol):
         """Loads data, encoder and trunk."""
 
     @property
+    def save_run(self) -> "Callable[[Path, Trainer, Prepared], None]":
+        """Writes a run directory."""
+
+    @property
     def Trainer(self) -> "Callable[[Config, TrainingTask], Trainer]":  # noqa: N802
         """Builds a trainer."""
 
@@ -129,6 +133,9 @@ class Run:
             trainer.load(folder / f"fold-{index}")
         self.scores = [float(score) for score in scores]
 
+    def keep(self, folder: Path) -> None:
+        """Write what is of use after the run's end: nothing of a search trial."""
+
     def close(self) -> None:
         """Free the memory of every trainer."""
         for trainer in self.trainers:
@@ -176,9 +183,13 @@ class OracleRun(Run):
 class FinalRun(Run):
     """One seed of the final comparison: the real split, evaluated once, after the last epoch."""
 
-    def __init__(self, trainer: "Trainer", evaluator: "Evaluator | None") -> None:
-        super().__init__([trainer])
-        self._evaluator = evaluator
+    def __init__(self, config: Config, engine: Engine) -> None:
+        self._engine, self._prepared = engine, engine.prepare(config)
+        super().__init__([engine.Trainer(config, self._prepared.task)])
+
+    def keep(self, folder: Path) -> None:
+        """Write a run directory, for predictions and for export."""
+        self._engine.save_run(folder, self.trainers[0], self._prepared)
 
     def score(self, index: int, report: "EpochReport") -> float:  # noqa: ARG002
         """Nobody selects by a re-evaluation: no score before its end."""
@@ -186,8 +197,9 @@ class FinalRun(Run):
 
     def final_metrics(self, reports: "Sequence[EpochReport]") -> dict[str, float]:
         """Evaluate; without gold, the label-free figures of the last epoch."""
-        if self._evaluator is not None:
-            return {name: float(value) for name, value in self._evaluator.evaluate(self.trainers[0]).items()}
+        if self._prepared.evaluator is not None:
+            figures = self._prepared.evaluator.evaluate(self.trainers[0])
+            return {name: float(value) for name, value in figures.items()}
         return label_free(reports[-1]) if reports else {}
 
 
@@ -233,8 +245,7 @@ def search_run(config: Config, objective: ObjectiveConfig, engine: Engine) -> Ru
 
 def final_run(config: Config, engine: Engine) -> FinalRun:
     """Build one run of the final comparison, on the real split."""
-    prepared = engine.prepare(config)
-    return FinalRun(engine.Trainer(config, prepared.task), prepared.evaluator)
+    return FinalRun(config, engine)
 
 
 def describe(objective: ObjectiveConfig) -> dict[str, Any]:

@@ -44,6 +44,11 @@ class Progress:
         if self._live is not None:
             self._live.stop()
 
+    def restored(self, record: TrialRecord) -> None:
+        """A trial ended in an earlier session."""
+        self.records[record.name] = record
+        self._elapsed[record.name] = record.seconds
+
     def started(self, record: TrialRecord) -> None:
         """A trial started."""
         self.records[record.name] = record

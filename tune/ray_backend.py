@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,20 @@ from typing import Any
 import ray
 import ray.tune as ray_tune
 from ray.tune.experiment import Trial as RayTrial
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
-from ray.tune.search import Searcher
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from rocore.errors import ConfigError
+from tune.checkpoints import KEPT_WHILE_RUNNING, attempt_name, keep_newest
 from tune.config import ResourcesConfig, Sweep
+from tune.interruption import take_signals
 from tune.ledger import Ledger
-from tune.optuna_searcher import METRIC, TruthfulOptunaSearch, quiet_optuna
+from tune.optuna_study import Study, quiet_optuna
 from tune.ray_callbacks import LedgerCallback
-from tune.space import joint_budget
+from tune.ray_scheduler import NamedASHA, make_scheduler
+from tune.ray_searcher import LedgerSearcher
+from tune.specification import search_spec
 from tune.trial import Trial
 
-MAX_LOST_PROCESSES = 2
-"""How often a trial whose process was lost goes on from its checkpoint; its own errors aren't tried again."""
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -57,11 +58,17 @@ def ray_session(resources: ResourcesConfig, log_folder: Path) -> Iterator[None]:
         try:
             _connect(resources, temporary)
             check_resources(resources, ray.cluster_resources())
+            take_signals()
             yield
         finally:
             ray.shutdown()
             if own and resources.temp_dir is None:
                 shutil.rmtree(temporary, ignore_errors=True)
+
+
+def cluster_resources() -> dict[str, float]:
+    """Return what the Ray of this session holds."""
+    return dict(ray.cluster_resources())
 
 
 def concurrency(resources: ResourcesConfig, available: Mapping[str, float]) -> int:
@@ -91,28 +98,35 @@ def check_resources(resources: ResourcesConfig, available: Mapping[str, float]) 
             )
 
 
-def search(
-    sweep: Sweep, folder: Path, ledger: Ledger, trainable: type[Trial] = Trial
-) -> TruthfulOptunaSearch:
-    """Run the search; the ledger holds what happened.
+def search(sweep: Sweep, folder: Path, ledger: Ledger, study: Study, trainable: type[Trial] = Trial) -> None:
+    """Run the search to its end, from wherever the ledger stands.
 
-    Returns:
-        The searcher, with its study.
+    Args:
+        sweep: What to do.
+        folder: Tune's own folder in the sweep directory.
+        ledger: Holds what has happened, and is told what happens.
+        study: Proposes; agrees with the ledger, and listens to it.
+        trainable: Runs a trial.
     """
-    searcher = TruthfulOptunaSearch(sweep, study_name=f"{sweep.config.name}-{uuid.uuid4().hex[:8]}")
-    _fit(
-        sweep,
-        trainable=trainable,
-        searcher=searcher,
-        scheduler=make_scheduler(sweep),
-        num_trials=sweep.config.search.num_trials,
-        folder=folder / "search",
-        ledger=ledger,
-    )
+    scheduler = make_scheduler(sweep)
+    stopped = scheduler.replay(ledger.past("search")) if isinstance(scheduler, NamedASHA) else set()
+    _end_what_has_ended(ledger, "search", stopped)
+
+    def propose() -> dict[str, Any] | None:
+        if len(ledger.of("search")) >= sweep.config.search.num_trials:
+            return None
+        return search_spec(sweep, *study.propose())
+
+    waiting = [
+        search_spec(sweep, record.number, record.params)
+        for record in ledger.of("search")
+        if record.is_running
+    ]
+    if waiting or len(ledger.of("search")) < sweep.config.search.num_trials:
+        searcher = LedgerSearcher(ledger, folder / "search", waiting, propose)
+        _fit(sweep, searcher, scheduler, trainable)
     # They served lost processes; a search trial's model is of no use after it.
-    for checkpoint in (folder / "search").glob("*/checkpoint_*"):
-        shutil.rmtree(checkpoint, ignore_errors=True)
-    return searcher
+    keep_newest(folder / "search", ledger.of("search"), 0)
 
 
 def run_all(
@@ -122,85 +136,38 @@ def run_all(
     ledger: Ledger,
     trainable: type[Trial] = Trial,
 ) -> None:
-    """Run given trials to their ends, none stopped early; the ledger holds what happened."""
-    _fit(
-        sweep,
-        trainable=trainable,
-        searcher=ListSearcher(specs),
-        scheduler=FIFOScheduler(),
-        num_trials=len(specs),
-        folder=folder / "final",
-        ledger=ledger,
-    )
+    """Run given trials of one role to their ends, none stopped early; those that have ended stay as they are."""
+    if not specs:
+        return
+    role = specs[0]["role"]
+    _end_what_has_ended(ledger, role, set())
+    known = {spec["name"]: ledger.records.get(spec["name"]) for spec in specs}
+    waiting = [spec for spec in specs if (record := known[spec["name"]]) and record.is_running]
+    new = [spec for spec in specs if known[spec["name"]] is None]
+    if waiting or new:
+        proposals = iter(new)
+        searcher = LedgerSearcher(ledger, folder / role, waiting, lambda: next(proposals, None))
+        _fit(sweep, searcher, FIFOScheduler(), trainable)
+    # A model of the final comparison is of use after its trial, and lies in a folder of its own by now.
+    keep_newest(folder / role, ledger.of(role), 0)
 
 
-def make_scheduler(sweep: Sweep) -> TrialScheduler:
-    """Return ASHA in joint epochs, or first in, first out.
-
-    Rungs lie in the joint phase alone: scores of pre-training say nothing, and rungs that are powers of the epochs
-    in all would be few and late.
-    """
-    scheduler = sweep.config.scheduler
-    if scheduler.name == "none":
-        return FIFOScheduler()
-    max_epochs = joint_budget(sweep.base, sweep.config.search.space)
-    return ASHAScheduler(
-        time_attr="joint_epoch",
-        metric=METRIC,
-        mode="max",
-        max_t=max_epochs,
-        grace_period=min(scheduler.grace_epochs, max_epochs),
-        reduction_factor=scheduler.reduction_factor,
-    )
+def _end_what_has_ended(ledger: Ledger, role: str, stopped: Set[str]) -> None:
+    """Note ends that a killed sweep saw coming but didn't write down."""
+    for record in ledger.of(role):
+        if record.is_running and (record.finished or record.name in stopped):
+            ledger.end(record.name, "complete" if record.finished else "pruned")
 
 
-class ListSearcher(Searcher):
-    """Proposes given specifications, in order."""
-
-    def __init__(self, specs: Sequence[Mapping[str, Any]]) -> None:
-        super().__init__(metric=METRIC, mode="max")
-        self._specs = [dict(spec) for spec in specs]
-        self._next = 0
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:  # noqa: ARG002
-        """Return the next specification, or that there is none."""
-        if self._next == len(self._specs):
-            return str(Searcher.FINISHED)
-        self._next += 1
-        return {"spec": self._specs[self._next - 1]}
-
-    def on_trial_complete(
-        self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
-    ) -> None:
-        """Nothing is learned here."""
-
-    def save(self, checkpoint_path: str) -> None:
-        """Write the position; Ray asks for it with every snapshot."""
-        Path(checkpoint_path).write_text(str(self._next), encoding="utf-8")
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Read the position."""
-        self._next = int(Path(checkpoint_path).read_text(encoding="utf-8"))
-
-
-def _fit(
-    sweep: Sweep,
-    *,
-    trainable: type[Trial],
-    searcher: Searcher,
-    scheduler: TrialScheduler,
-    num_trials: int,
-    folder: Path,
-    ledger: Ledger,
-) -> None:
-    resources = sweep.config.resources
+def _fit(sweep: Sweep, searcher: LedgerSearcher, scheduler: TrialScheduler, trainable: type[Trial]) -> None:
+    resources, folder = sweep.config.resources, searcher.folder
     share = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
     tuner = ray_tune.Tuner(
         ray_tune.with_resources(trainable, share),
         tune_config=ray_tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
-            num_samples=num_trials,
+            num_samples=-1,
             max_concurrent_trials=concurrency(resources, ray.cluster_resources()),
             reuse_actors=True,
             trial_name_creator=_trial_name,
@@ -209,9 +176,11 @@ def _fit(
         run_config=ray_tune.RunConfig(
             name=folder.name,
             storage_path=str(folder.parent.resolve()),
-            callbacks=[LedgerCallback(ledger)],
-            failure_config=ray_tune.FailureConfig(max_failures=MAX_LOST_PROCESSES),
-            checkpoint_config=ray_tune.CheckpointConfig(checkpoint_frequency=1, num_to_keep=1),
+            callbacks=[LedgerCallback(searcher.ledger, searcher)],
+            failure_config=ray_tune.FailureConfig(max_failures=0),
+            checkpoint_config=ray_tune.CheckpointConfig(
+                checkpoint_frequency=1, num_to_keep=KEPT_WHILE_RUNNING
+            ),
             verbose=0,
         ),
     )
@@ -219,13 +188,16 @@ def _fit(
 
 
 def _trial_name(trial: RayTrial) -> str:
-    return str(trial.config["spec"]["name"])
+    spec = trial.config["spec"]
+    return attempt_name(spec["name"], spec["attempt"])
 
 
 def _connect(resources: ResourcesConfig, temporary: Path) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if resources.address is None:
         temporary.mkdir(parents=True, exist_ok=True)
+        # Without its control process nothing goes on; by default Ray waits a minute for it before it ends this process.
+        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "15")
         ray.init(address="local", _temp_dir=str(temporary), include_dashboard=False, **quiet)
         return
     try:

@@ -6,18 +6,23 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import ray
 import ray.tune as ray_tune
+from ray.exceptions import OutOfMemoryError
 from ray.tune.experiment import Trial as RayTrial
 
-from tune.ledger import Ledger, outcome
+from rocore.errors import DiskFullError, SweepError
+from tune.journal import is_disk_full
+from tune.ledger import Ledger
+from tune.ray_searcher import LedgerSearcher
 from tune.specification import record_of
 
 
 class LedgerCallback(ray_tune.Callback):
-    """Feeds a ledger, which knows no Ray."""
+    """Feeds a ledger, which knows no Ray; how trials end by themselves, the searcher tells it."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
+    def __init__(self, ledger: Ledger, searcher: LedgerSearcher) -> None:
+        self.ledger, self.searcher = ledger, searcher
 
     def __getstate__(self) -> dict[str, Any]:
         """Ray stores its callbacks with every experiment; the ledger lives in this process alone."""
@@ -35,31 +40,57 @@ class LedgerCallback(ray_tune.Callback):
         result: Mapping[str, Any],
         **info: object,
     ) -> None:
-        """A trial reported an epoch, or why it failed."""
-        plain = dict(result)
-        for key in ("scalars", "metrics"):
-            plain[key] = json.loads(plain.get(key) or "null")
-        self.ledger.report(_name(trial), plain)
+        """A trial reported an epoch, or why it failed.
 
-    def on_trial_complete(
-        self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: object
-    ) -> None:
-        """A trial reached its end, was stopped by the scheduler, or reported that it failed."""
-        self.ledger.end(_name(trial), outcome(trial.last_result))
+        Raises:
+            DiskFullError: If it failed for want of space: the trial is as good as any other, and goes on later.
+        """
+        name = trial.config["spec"]["name"]
+        if result.get("disk_full"):
+            raise DiskFullError(str(result["error"]))
+        if result.get("failed"):
+            self.ledger.end(name, "failed", str(result["error"]), result.get("traceback"))
+            return
+        texts = {key: json.loads(result.get(key) or "null") for key in ("scalars", "metrics")}
+        self.ledger.report(name, {**result, **texts})
 
     def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: object) -> None:
-        """A trial's process was lost for good."""
-        self.ledger.start(record_of(trial.config["spec"]))
-        self.ledger.end(_name(trial), "failed", _cause(trial))
+        """A trial's process was lost; it goes on in another one, unless memory was what it lacked.
+
+        Raises:
+            DiskFullError: If a checkpoint couldn't be written.
+        """
+        spec, error = trial.config["spec"], trial.get_pickled_error() or trial.get_error()
+        if is_disk_full(error if isinstance(error, BaseException) else None):
+            raise DiskFullError(_cause(error))
+        self.ledger.ask(record_of(spec))
+        if self.ledger.lose(spec["name"], _cause(error), again=not isinstance(error, OutOfMemoryError)):
+            self.searcher.wait(spec)
+
+    def on_step_end(self, iteration: int, trials: list[RayTrial], **info: object) -> None:
+        """Notice what Ray doesn't: errors of its listeners at the end of a trial, and the death of its own processes.
+
+        Raises:
+            DiskFullError: If the journal couldn't be written.
+            SweepError: If a Ray of the sweep's own has died.
+        """
+        self.ledger.journal.check()
+        if dead := dead_processes():
+            raise SweepError(
+                f"Ray must stay alive while trials run, but its {' and '.join(dead)} died; nothing is lost: go on "
+                f"with `rocore sweep --resume {self.ledger.directory.root}`"
+            )
 
 
-def _name(trial: RayTrial) -> str:
-    return str(trial.config["spec"]["name"])
+def dead_processes() -> list[str]:
+    """Return which processes of a Ray that this process started have died; Ray itself may wait for them for ever."""
+    node = ray._private.worker._global_node
+    dead = [] if node is None else [kind for kind, _ in node.dead_processes()]
+    return [kind for kind in dead if kind in ("raylet", "gcs_server")]
 
 
-def _cause(trial: RayTrial) -> str:
+def _cause(error: object) -> str:
     """Return what happened in one line, not Ray's stack."""
-    error = trial.get_pickled_error() or trial.get_error()
     cause = getattr(error, "cause", None) or error
     if cause is None:
         return "the trial's process was lost"

@@ -8,7 +8,7 @@ from typing import Any
 from tune.config import Sweep, Value
 from tune.ledger import PAPER, TrialRecord
 from tune.specification import final_spec
-from tune.statistics import Comparison, compare, summarize, verdict_text
+from tune.statistics import Comparison, compare, holm, summarize, verdict_text
 
 METRIC = "novel_test.b3_f1"
 
@@ -53,11 +53,21 @@ def final_specs(sweep: Sweep, chosen: Mapping[str, Mapping[str, Value]]) -> list
 def summarize_final(
     chosen: Mapping[str, Mapping[str, Value]], records: Sequence[TrialRecord]
 ) -> list[dict[str, Any]]:
-    """Return the `final` list of results.json; failed seeds are shown, not averaged away."""
-    return [
-        _summarize_one(name, params, [record for record in records if record.name.startswith(f"{name}-seed")])
-        for name, params in chosen.items()
-    ]
+    """Return the `final` list of results.json; failed seeds are shown, not averaged away.
+
+    `against_paper` compares each with the paper's configuration; its p values are corrected (Holm) for all of them.
+    """
+    entries = [_summarize_one(name, params, _of(name, records)) for name, params in chosen.items()]
+    comparisons = {name: _against_paper(name, records) for name in chosen if name != PAPER}
+    tested = [name for name, comparison in comparisons.items() if comparison.p_value is not None]
+    corrected = dict(zip(tested, holm([comparisons[name].p_value or 0.0 for name in tested]), strict=True))
+    for entry in entries:
+        comparison = comparisons.get(entry["name"])
+        entry["against_paper"] = comparison and {
+            **_figures(comparison),
+            "corrected_p_value": corrected.get(entry["name"]),
+        }
+    return entries
 
 
 def judge(best: str, records: Sequence[TrialRecord]) -> dict[str, Any]:
@@ -65,20 +75,21 @@ def judge(best: str, records: Sequence[TrialRecord]) -> dict[str, Any]:
 
     The choice is the search's, made by its objective: choosing by the final scores would favor luck.
     """
-    ours, theirs = _scores(best, records), _scores(PAPER, records)
-    seeds = sorted(set(ours) & set(theirs))
-    comparison = compare([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
+    comparison = _against_paper(best, records)
+    failed = {
+        name: [record.seed for record in _of(name, records) if not _finished(record)]
+        for name in (best, PAPER)
+    }
+    verdict = {"best": best, "against": PAPER, "metric": METRIC, **_figures(comparison)}
+    if best == PAPER:
+        verdict |= {"p_value": None, "probability_better": None}
     return {
-        "best": best,
-        "against": PAPER,
-        "metric": METRIC,
+        **verdict,
         "difference": comparison.difference or 0.0,
-        "ci95": list(comparison.ci95) if comparison.ci95 else None,
-        "p_value": comparison.p_value if best != PAPER else None,
-        "probability_better": comparison.probability_better if best != PAPER else None,
-        "num_pairs": comparison.num_pairs,
         "significant": comparison.significant and best != PAPER,
-        "text": _text(best, records, comparison),
+        "failed_seeds": failed,
+        "num_failed_seeds": sum(len(seeds) for seeds in failed.values()),
+        "text": _text(best, records, comparison) + _failures(failed),
     }
 
 
@@ -90,13 +101,44 @@ def _scores(name: str, records: Sequence[TrialRecord]) -> dict[int, float]:
     """Return the metric by seed, of the seeds that finished and have it."""
     return {
         record.seed: record.metrics[METRIC]
-        for record in records
-        if record.name == f"{name}-seed{record.seed}" and record.metrics and METRIC in record.metrics
+        for record in _of(name, records)
+        if record.metrics and METRIC in record.metrics
     }
 
 
+def _of(name: str, records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    return [record for record in records if record.name == f"{name}-seed{record.seed}"]
+
+
+def _finished(record: TrialRecord) -> bool:
+    return record.state == "complete" and record.metrics is not None
+
+
+def _against_paper(name: str, records: Sequence[TrialRecord]) -> Comparison:
+    ours, theirs = _scores(name, records), _scores(PAPER, records)
+    seeds = sorted(set(ours) & set(theirs))
+    return compare([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
+
+
+def _figures(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "difference": comparison.difference,
+        "ci95": list(comparison.ci95) if comparison.ci95 else None,
+        "p_value": comparison.p_value,
+        "probability_better": comparison.probability_better,
+        "num_pairs": comparison.num_pairs,
+        "num_better": comparison.num_better,
+    }
+
+
+def _failures(failed: Mapping[str, Sequence[int]]) -> str:
+    """Say which seeds are missing from the comparison."""
+    named = [f"{name} on {', '.join(map(str, seeds))}" for name, seeds in failed.items() if seeds]
+    return f" Seeds that failed, and don't count: {'; '.join(named)}." if named else ""
+
+
 def _summarize_one(name: str, params: Mapping[str, Value], records: Sequence[TrialRecord]) -> dict[str, Any]:
-    finished = [record for record in records if record.state == "complete" and record.metrics is not None]
+    finished = [record for record in records if _finished(record)]
     names = list(dict.fromkeys(metric for record in finished for metric in record.metrics or {}))
     metrics = {}
     for metric in names:
@@ -115,7 +157,7 @@ def _summarize_one(name: str, params: Mapping[str, Value], records: Sequence[Tri
         "failed_seeds": [
             {"seed": record.seed, "error": record.error or f"ended as {record.state}"}
             for record in records
-            if record not in finished
+            if not _finished(record)
         ],
         "metrics": metrics,
         "seconds": sum(record.seconds for record in records),

@@ -1,6 +1,6 @@
 """results.json, and the reports that are written from it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +18,22 @@ def results_tree(
     sweep: Sweep,
     facts: Facts,
     *,
+    status: str,
     trials: Sequence[TrialRecord],
     seconds: float,
     study_name: str,
-    final: list[dict[str, Any]] | None = None,
-    verdict: dict[str, Any] | None = None,
+    race: Mapping[str, Any] | None = None,
+    final: Sequence[Mapping[str, Any]] = (),
+    verdict: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return results.json; without `final`, as it stands between the search and the re-evaluation."""
+    """Return results.json; `status` is searched (the re-evaluation lacks), interrupted or complete."""
     best = next(iter(rank(trials)), None)
     return {
         "schema": SCHEMA,
         "name": sweep.config.name,
         "created": timestamp(),
         "synthetic": facts.synthetic,
-        "status": "searched" if final is None else "complete",
+        "status": status,
         "data": facts.data,
         "encoder": facts.encoder,
         "objective": describe(sweep.config.objective),
@@ -47,7 +49,8 @@ def results_tree(
             "best_trial": None if best is None else best.number,
             "trials": [record.as_json() for record in trials],
         },
-        "final": final or [],
+        "race": race,
+        "final": list(final),
         "verdict": verdict,
         "environment": facts.environment,
     }

@@ -19,6 +19,21 @@ def final_spec(sweep: Sweep, name: str, params: Mapping[str, Value], seed: int) 
     return _spec(sweep, name=f"{name}-seed{seed}", role="final", number=seed, params=params, seed=seed)
 
 
+def race_name(name: str, split: int, seed: int) -> str:
+    """Return the name of one run of the race."""
+    return f"{name}-split{split}-seed{seed}"
+
+
+def race_spec(
+    sweep: Sweep, name: str, params: Mapping[str, Value], number: int, split: int, seed: int
+) -> dict[str, Any]:
+    """Return the specification of one run of the race: the search's objective on another, single fold."""
+    spec = _spec(
+        sweep, name=race_name(name, split, seed), role="race", number=number, params=params, seed=seed
+    )
+    return {**spec, "objective": {**spec["objective"], "seed": split, "num_folds": 1}}
+
+
 def record_of(spec: Mapping[str, Any]) -> TrialRecord:
     """Return the record that a trial starts with."""
     return TrialRecord(

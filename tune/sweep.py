@@ -1,24 +1,28 @@
-"""One whole sweep: prepare, search, re-evaluate, judge, report."""
+"""One whole sweep: prepare, search, re-evaluate, judge, report; new, resumed or extended."""
 
-import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rocore.config import dump_config
-from rocore.errors import RocoreError
-from tune import reevaluation
-from tune.config import Sweep, Value
+from rocore.errors import CheckpointError, ConfigError, DiskFullError, SweepError, SweepInterrupted
+from tune import racing, reevaluation
+from tune.config import Sweep, Value, load_sweep
+from tune.interruption import stoppable
+from tune.journal import is_disk_full
 from tune.ledger import Ledger, Listener, SweepDirectory, TrialRecord
 from tune.preparation import Facts, prepare_sweep
 from tune.progress import Progress
 from tune.results import results_tree, write_reports
+from tune.retention import Retention
 
 if TYPE_CHECKING:
     from tune.trial import Trial
 
 Echo = Callable[[str], None]
+CONFIG = "config.yaml"
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class SweepResult:
         directory: The sweep directory.
         best_name: `paper` or `trial-N`.
         best_params: Its searched keys.
-        objective: Its value of the search's objective.
+        objective: Its value of the search's objective in the search; 0 where it failed there.
         verdict: One honest sentence.
     """
 
@@ -59,103 +63,261 @@ def run_sweep(
 
     Raises:
         ConfigError: If the directory is in use, or data or resources don't serve the sweep.
-        RocoreError: If every trial failed.
+        SweepError: If every trial failed.
+        SweepInterrupted: If it was stopped.
+        DiskFullError: If no space is left.
     """
-    from tune import ray_backend
-    from tune.trial import Trial
-
     directory = SweepDirectory(out.resolve())
     directory.check_free()
+    facts = _prepare(sweep, prepare, echo)
+    directory.create()
+    directory.write_text(CONFIG, dump_config(sweep.config))
+    return _run(sweep, directory, facts, echo, trainable)
+
+
+def resume_sweep(
+    out: Path,
+    *,
+    num_more: int = 0,
+    echo: Echo = lambda _text: None,
+    trainable: "type[Trial] | None" = None,
+    prepare: Callable[[Sweep], Facts] = prepare_sweep,
+) -> SweepResult:
+    """Go on with the sweep of a directory: what ended stays, what was cut off goes on, what is missing comes.
+
+    Args:
+        out: The sweep directory.
+        num_more: Trials to add to the search; the final comparison is brought up to date.
+        echo: Told what begins.
+        trainable: Runs the trials; None: `tune.trial.Trial`.
+        prepare: Runs once, before any trial.
+
+    Raises:
+        CheckpointError: If the directory holds no sweep, its journal is corrupt, or data or encoder have changed.
+        RocoreError: Like `run_sweep`.
+    """
+    directory = SweepDirectory(out.resolve())
+    if not (directory.root / CONFIG).is_file():
+        raise CheckpointError(
+            f"{out} must be a sweep directory that holds {CONFIG}, but it doesn't; "
+            f"start one with `rocore sweep CONFIG --out {out}`"
+        )
+    sweep = load_sweep(directory.root / CONFIG)
+    if num_more:
+        num_trials = sweep.config.search.num_trials + num_more
+        sweep = load_sweep(directory.root / CONFIG, {"search.num_trials": num_trials})
+    return _run(sweep, directory, _prepare(sweep, prepare, echo), echo, trainable)
+
+
+def _prepare(sweep: Sweep, prepare: Callable[[Sweep], Facts], echo: Echo) -> Facts:
     echo("preparing data, encoder and frozen trunks")
     facts = prepare(sweep)
     for warning in facts.warnings:
         echo(f"note: {warning}")
-    directory.create()
-    directory.write_text("config.yaml", dump_config(sweep.config))
-    directory.write_json("environment.json", facts.environment)
-    echo("starting Ray")
-    with ray_backend.ray_session(sweep.config.resources, directory.root / "ray"):
-        steps = _Steps(sweep, directory, facts, echo, trainable or Trial)
-        steps.search()
-        steps.reevaluate()
-    return steps.conclude()
+    return facts
+
+
+def _run(
+    sweep: Sweep, directory: SweepDirectory, facts: Facts, echo: Echo, trainable: "type[Trial] | None"
+) -> SweepResult:
+    from tune import ray_backend
+    from tune.trial import Trial
+
+    with Ledger(directory) as ledger, stoppable():
+        steps = _Steps(sweep, directory, facts, echo, trainable or Trial, ledger)
+        try:
+            steps.begin()
+            echo("starting Ray")
+            with ray_backend.ray_session(sweep.config.resources, directory.root / "ray"):
+                steps.search()
+                steps.race()
+                steps.reevaluate()
+            return steps.conclude()
+        except KeyboardInterrupt as stop:
+            steps.write_partial()
+            raise SweepInterrupted(f"stopped; go on with: {resume_command(directory.root)}") from stop
+        except Exception as error:
+            if is_disk_full(error) and not isinstance(error, DiskFullError):
+                raise DiskFullError(
+                    f"{directory.root} must have room to write to, but {error}; nothing is lost: free some, then go "
+                    f"on with `{resume_command(directory.root)}`"
+                ) from error
+            raise
+
+
+def resume_command(root: Path) -> str:
+    """Return the command that goes on with a sweep."""
+    return f"rocore sweep --resume {root}"
 
 
 class _Steps:
-    """The steps of one sweep, in their order; Ray is up for the first two."""
+    """The steps of one sweep, in their order; Ray is up for the middle three.
+
+    Each step takes from the ledger what is done, and does the rest.
+    """
 
     def __init__(
-        self, sweep: Sweep, directory: SweepDirectory, facts: Facts, echo: Echo, trainable: "type[Trial]"
+        self,
+        sweep: Sweep,
+        directory: SweepDirectory,
+        facts: Facts,
+        echo: Echo,
+        trainable: "type[Trial]",
+        ledger: Ledger,
     ) -> None:
         self.sweep, self.directory, self.facts = sweep, directory, facts
-        self.echo, self.trainable = echo, trainable
-        self.trials: list[TrialRecord] = []
-        self.finals: list[TrialRecord] = []
+        self.echo, self.trainable, self.ledger = echo, trainable, ledger
+        self.candidates: dict[str, dict[str, Value]] = {}
         self.chosen: dict[str, dict[str, Value]] = {}
-        self.search_facts: dict[str, Any] = {}
+
+    @property
+    def trials(self) -> list[TrialRecord]:
+        """The trials of the search that have ended."""
+        return [record for record in self.ledger.of("search") if not record.is_running]
+
+    @property
+    def races(self) -> list[TrialRecord]:
+        """The runs of the race that have ended."""
+        return [record for record in self.ledger.of("race") if not record.is_running]
+
+    @property
+    def finals(self) -> list[TrialRecord]:
+        """The runs of the final comparison that have ended, of the configurations that are in it."""
+        names = {spec["name"] for spec in reevaluation.final_specs(self.sweep, self.chosen)}
+        return [r for r in self.ledger.of("final") if r.name in names and not r.is_running]
+
+    def begin(self) -> None:
+        """Write down what the sweep is, or check that it is still the same.
+
+        Raises:
+            ConfigError: If data or encoder have changed since the sweep began.
+        """
+        same = {
+            "fingerprints": self.facts.environment.get("fingerprints", {}),
+            "files": self.facts.data.get("files", {}),
+        }
+        known = self.ledger.state.begin
+        for what, now in same.items():
+            if known and known[what] != now:
+                changed = sorted(k for k in {*now, *known[what]} if now.get(k) != known[what].get(k))
+                raise ConfigError(
+                    f"data and encoder must be those that the sweep began with, but {', '.join(changed)} changed; "
+                    "restore them, or start a sweep anew in another directory"
+                )
+        self.directory.write_text(CONFIG, dump_config(self.sweep.config))
+        self.directory.write_json("environment.json", self.facts.environment)
+        self.ledger.begin({"study": f"{self.sweep.config.name}-{uuid.uuid4().hex[:8]}", **same})
 
     def search(self) -> None:
-        """Run the search and write what it found."""
+        """Run the search and write what it found.
+
+        Raises:
+            SweepError: If no trial ended well.
+        """
         from tune import ray_backend
-        from tune.optuna_searcher import write_study
+        from tune.optuna_study import Study, StudyMirror
 
         num_trials = self.sweep.config.search.num_trials
-        self.echo(f"searching: {num_trials} trials")
-        start = time.perf_counter()
+        self.echo(f"searching: {num_trials} trials{self._done(self.trials)}")
+        study = Study(self.sweep, self.ledger.state.begin["study"], self.ledger.of("search"))
+        mirror = StudyMirror(study, self.directory.root / "study.db")
         with Progress(f"{self.sweep.config.name}: search", num_trials) as progress:
-            ledger = Ledger(self.directory, self._listeners(progress))
-            searcher = ray_backend.search(self.sweep, self.directory.root / "ray", ledger, self.trainable)
-        self.trials = ledger.of("search")
-        self.search_facts = {"seconds": time.perf_counter() - start, "study_name": searcher.study.study_name}
-        write_study(searcher, self.directory.root / "study.db")
-        self._write_results()
+            self._listen(progress, self.trials, study, mirror)
+            ray_backend.search(self.sweep, self.directory.root / "ray", self.ledger, study, self.trainable)
+        mirror.close()
+        results = self._write_results("searched")
         if not reevaluation.rank(self.trials):
-            raise RocoreError(
+            write_reports(self.directory.root, results)
+            raise SweepError(
                 f"at least one trial must end well, but all {len(self.trials)} failed; see error.txt in "
                 f"{self.directory.root / 'trials'}; the first one: {self.trials[0].error}"
             )
+
+    def race(self) -> None:
+        """Choose the configurations of the final comparison, by a race where the sweep has one."""
+        from tune import ray_backend
+
+        rules, top_k = self.sweep.config.racing, self.sweep.config.reevaluation.top_k
+        self.chosen = reevaluation.finalists(self.trials, self.sweep.paper, top_k)
+        candidates = reevaluation.finalists(self.trials, self.sweep.paper, rules.num_candidates)
+        if len(candidates) < 2 or not rules.num_candidates:
+            return
+        self.candidates = candidates
+        self.echo(f"racing {', '.join(candidates)} over up to {rules.num_pairs} splits and seeds")
+        with Progress(f"{self.sweep.config.name}: race", len(candidates) * rules.num_pairs) as progress:
+            for record in self.races:
+                progress.restored(record)
+            self.ledger.listeners = (progress,)
+            where = racing.run_race(
+                self.sweep,
+                candidates,
+                lambda specs: ray_backend.run_all(
+                    self.sweep, specs, self.directory.root / "ray", self.ledger, self.trainable
+                ),
+                lambda: self.races,
+            )
+        self.chosen = racing.race_finalists(where, candidates, top_k)
+        self._write_results("searched")
 
     def reevaluate(self) -> None:
         """Run the final comparison."""
         from tune import ray_backend
 
-        self.chosen = reevaluation.finalists(
-            self.trials, self.sweep.paper, self.sweep.config.reevaluation.top_k
-        )
         specs = reevaluation.final_specs(self.sweep, self.chosen)
-        self.echo(
-            f"re-evaluating {', '.join(self.chosen)} over seeds {', '.join(map(str, self.sweep.final_seeds))}"
-        )
+        seeds = ", ".join(map(str, self.sweep.final_seeds))
+        self.echo(f"re-evaluating {', '.join(self.chosen)} over seeds {seeds}{self._done(self.finals)}")
         with Progress(f"{self.sweep.config.name}: final comparison", len(specs)) as progress:
-            ledger = Ledger(self.directory, self._listeners(progress))
-            ray_backend.run_all(self.sweep, specs, self.directory.root / "ray", ledger, self.trainable)
-        self.finals = ledger.of("final")
+            self._listen(progress, self.finals)
+            ray_backend.run_all(self.sweep, specs, self.directory.root / "ray", self.ledger, self.trainable)
 
     def conclude(self) -> SweepResult:
         """Judge and report."""
-        best = reevaluation.rank(self.trials)[0]
-        name = reevaluation.name_of(best, self.sweep.paper)
-        final = reevaluation.summarize_final(self.chosen, self.finals)
+        name, params = next(iter(self.chosen.items()))
+        objectives = {
+            reevaluation.name_of(record, self.sweep.paper): record.objective
+            for record in reevaluation.rank(self.trials)
+        }
         verdict = reevaluation.judge(name, self.finals)
-        write_reports(self.directory.root, self._write_results(final=final, verdict=verdict))
+        write_reports(self.directory.root, self._write_results("complete", verdict))
         return SweepResult(
             directory=self.directory.root,
             best_name=name,
-            best_params=best.params,
-            objective=best.objective or 0.0,
+            best_params=params,
+            objective=objectives.get(name) or 0.0,
             verdict=verdict["text"],
         )
 
-    def _listeners(self, progress: Progress) -> tuple[Listener, ...]:
+    def write_partial(self) -> None:
+        """Report what is known, where anything has ended."""
+        if self.trials:
+            write_reports(self.directory.root, self._write_results("interrupted"))
+
+    def _listen(self, progress: Progress, ended: list[TrialRecord], *others: Listener) -> None:
         from tune.curves import CurveLogger
 
-        return (progress, CurveLogger(self.directory.root))
+        for record in ended:
+            progress.restored(record)
+        retention = Retention(self.ledger, list(self.chosen)[: self.sweep.config.retention.keep_best])
+        if self.chosen:
+            retention.thin()
+        # Those who decide come before those who show.
+        self.ledger.listeners = (*others, retention, progress, CurveLogger(self.directory.root))
 
-    def _write_results(
-        self, final: list[dict[str, Any]] | None = None, verdict: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def _done(self, records: list[TrialRecord]) -> str:
+        return f", {len(records)} of them done" if records else ""
+
+    def _write_results(self, status: str, verdict: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        race = racing.describe_race(self.sweep, self.candidates, self.races) if self.candidates else None
         results = results_tree(
-            self.sweep, self.facts, trials=self.trials, **self.search_facts, final=final, verdict=verdict
+            self.sweep,
+            self.facts,
+            status=status,
+            trials=self.trials,
+            seconds=self.ledger.state.seconds["search"],
+            study_name=self.ledger.state.begin["study"],
+            race=race,
+            final=reevaluation.summarize_final(self.chosen, self.finals),
+            verdict=verdict,
         )
         self.directory.write_json("results.json", results)
         return results

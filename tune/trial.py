@@ -2,6 +2,7 @@
 
 import gc
 import json
+import math
 import time
 import traceback
 from collections.abc import Mapping
@@ -11,15 +12,18 @@ from typing import Any
 import ray.tune as ray_tune
 
 from rocore.config import make_config
+from rocore.errors import CheckpointError, DivergedError
 from tune.config import ObjectiveConfig
+from tune.journal import is_disk_full
 from tune.objective import FLOOR, Engine, Run, final_run, search_run
 
 
 class Trial(ray_tune.Trainable):
     """Runs what its specification says; errors are results, so that only a lost process is an error to Ray.
 
-    The specification is a plain mapping: `name`, `role` (search or final), `number`, `params`, `seed`,
-    `config` (the RoCORE keys), `objective` (the sweep's) and `num_threads`.
+    The specification is a plain mapping: `name`, `role` (search, race or final), `number`, `params`, `seed`,
+    `config` (the RoCORE keys), `objective` (the sweep's), `num_threads`, its `folder` in the sweep directory, and of
+    one that goes on `checkpoints`, newest first.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -37,8 +41,11 @@ class Trial(ray_tune.Trainable):
         """Train an epoch. Any exception ends the trial as failed, with its message."""
         start = time.perf_counter()
         try:
-            run = self._built()
-            score = run.run_epoch()
+            score = self._built().run_epoch()
+            if not math.isfinite(score.objective):
+                raise DivergedError(f"the objective must be finite, but is {score.objective}")
+            if score.finished:
+                self._built().keep(Path(self.spec["folder"]))
         except Exception as error:
             return self._failure(error)
         return {
@@ -60,11 +67,6 @@ class Trial(ray_tune.Trainable):
         if self.run is not None:
             self.run.save(Path(checkpoint_dir))
 
-    def load_checkpoint(self, checkpoint: dict[str, Any] | str | None) -> None:
-        """Go on where another process stopped."""
-        if isinstance(checkpoint, str):
-            self._built().load(Path(checkpoint))
-
     def cleanup(self) -> None:
         """Free memory at the end of the process's life."""
         self._release()
@@ -79,13 +81,22 @@ class Trial(ray_tune.Trainable):
         if self.run is None:
             # Ray sets one thread in every trial process, whatever the trial's share is.
             _set_threads(self.spec["num_threads"])
-            config = make_config(self.spec["config"], f"trial {self.spec['name']}")
-            if self.spec["role"] == "final":
-                self.run = final_run(config, self.engine())
-            else:
-                objective = ObjectiveConfig.model_validate(self.spec["objective"])
-                self.run = search_run(config, objective, self.engine())
+            self.run = self._build()
+            for checkpoint in self.spec.get("checkpoints", ()):
+                try:
+                    self.run.load(Path(checkpoint))
+                    break
+                except CheckpointError:
+                    # Torn by what ended the other process: the one before it will do, at last none at all.
+                    self.run.close()
+                    self.run = self._build()
         return self.run
+
+    def _build(self) -> Run:
+        config = make_config(self.spec["config"], f"trial {self.spec['name']}")
+        if self.spec["role"] == "final":
+            return final_run(config, self.engine())
+        return search_run(config, ObjectiveConfig.model_validate(self.spec["objective"]), self.engine())
 
     def _failure(self, error: Exception) -> dict[str, Any]:
         """Report the floor, so that Ray goes on, but no epoch, so that no rung counts it."""
@@ -95,6 +106,7 @@ class Trial(ray_tune.Trainable):
             "objective": FLOOR,
             "finished": False,
             "failed": True,
+            "disk_full": is_disk_full(error),
             "done": True,
             "error": str(error) or type(error).__name__,
             "traceback": text,

@@ -25,7 +25,11 @@ def cache() -> None:
 @cache.command("ls")
 @root_option
 def list_(root: str | None) -> None:
-    """List all entries, the least recently used first."""
+    r"""List all entries, the least recently used first.
+
+    \b
+    rocore cache ls
+    """
     from rocore.encoder.cache_admin import list_entries
 
     folder = _folder(root)
@@ -51,7 +55,12 @@ def list_(root: str | None) -> None:
 def prune(
     root: str | None, max_gib: float | None, days: float | None, *, everything: bool, dry_run: bool
 ) -> None:
-    """Remove entries, the least recently used first; never what a running trial maps."""
+    r"""Remove entries, the least recently used first; never what a running trial maps.
+
+    \b
+    rocore cache prune --older-than 30 --dry-run
+    rocore cache prune --max-gib 20
+    """
     import time
 
     from rocore.encoder.cache_admin import DAY_S, remove_leftovers
@@ -81,7 +90,11 @@ def prune(
 @click.option("--remove", is_flag=True, help="Remove broken entries; what needs them builds them anew.")
 @click.pass_context
 def verify(ctx: click.Context, root: str | None, *, remove: bool) -> None:
-    """Hash every entry; ends with 1 where one is broken."""
+    r"""Hash every entry; ends with 1 where one is broken.
+
+    \b
+    rocore cache verify
+    """
     from rocore.encoder.cache_admin import list_entries, remove_broken
     from rocore.encoder.cache_admin import verify as find_faults
 

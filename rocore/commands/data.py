@@ -26,7 +26,11 @@ def data() -> None:
     help="How many relations of each role are listed.",
 )
 def describe(config: Path, overrides: dict[str, Any], num_relations: int) -> None:
-    """Show counts, relations, lengths and duplicates of CONFIG's data."""
+    r"""Show counts, relations, lengths and duplicates of CONFIG's data.
+
+    \b
+    rocore data describe configs/rocore/quickstart.yaml
+    """
     from rich.console import Console
 
     from rocore.config import load_config
@@ -45,7 +49,11 @@ def describe(config: Path, overrides: dict[str, Any], num_relations: int) -> Non
 @config_argument
 @set_option
 def validate(config: Path, overrides: dict[str, Any]) -> None:
-    """Check CONFIG's data and splits; ends with 0 and "ok", or with 2 and what to repair."""
+    r"""Check CONFIG's data and splits; ends with 0 and "ok", or with 2 and what to repair.
+
+    \b
+    rocore data validate my.yaml && rocore train my.yaml
+    """
     from rocore.config import load_config
     from rocore.data.load import load_data
     from rocore.data.splits import make_splits
@@ -72,7 +80,11 @@ def validate(config: Path, overrides: dict[str, Any]) -> None:
     "--base-url", help="A mirror that has the same files.  [default: the data set's GitHub repository]"
 )
 def fetch(dataset: str, folder: Path | None, base_url: str | None) -> None:
-    """Download DATASET; resumes, and checks every file's SHA-256."""
+    r"""Download DATASET; resumes, and checks every file's SHA-256.
+
+    \b
+    rocore data fetch fewrel --to data/fewrel
+    """
     from rocore.data.fetch import BASE_URL, fetch_fewrel, make_progress
 
     with make_progress(disable=not sys.stderr.isatty()) as progress:

@@ -10,9 +10,13 @@ import click
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def evaluate(directory: Path, as_json: bool) -> None:
-    """Evaluate the newest whole checkpoint of run DIRECTORY on the saved splits and print the metrics.
+    r"""Evaluate the newest whole checkpoint of run DIRECTORY on the saved splits and print the metrics.
 
     Nothing is written. The novel test split is the run's own; gold relations are read from the data files.
+
+    \b
+    rocore evaluate runs/a
+    rocore evaluate runs/a --json | jq .novel_test.b3_f1
     """
     from rocore.progress import progress_bars
     from rocore.training.run import evaluate_run, nested

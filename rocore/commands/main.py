@@ -25,6 +25,25 @@ ENVIRONMENT = {
 """Read by libraries when they are imported; what the user has set stays."""
 
 
+EPILOG = """\b
+Start here:
+  rocore train configs/rocore/quickstart.yaml
+  rocore sweep configs/tune/quickstart.yaml --dry-run
+
+\b
+Exit codes:
+  0    done
+  1    a sweep that failed: every trial failed, or the disk is full; also a bug, with its traceback
+  2    a wrong option, configuration, data file or directory; the message says what to repair
+  3    training diverged
+  130  interrupted, and to be resumed
+
+\b
+Shell completion, of commands, options and keys of --set:
+  eval "$(_ROCORE_COMPLETE=bash_source rocore)"    # or zsh_source; fish: see fish_source
+"""
+
+
 class CommandLoadError(RocoreError):
     """A sub-command whose module can't be imported."""
 
@@ -105,7 +124,7 @@ def _stop(ctx: click.Context, message: str, exit_code: int) -> NoReturn:
 @click.group(
     cls=CommandGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog='Shell completion: eval "$(_ROCORE_COMPLETE=bash_source rocore)", or zsh_source, or fish_source.',
+    epilog=EPILOG,
 )
 @click.version_option(package_name="rocore-tune", prog_name="rocore")
 def main() -> None:

@@ -1,26 +1,46 @@
 """Options that several sub-commands share."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from pkgutil import resolve_name
+from typing import Any, TypeVar
 
 import click
 
-from rocore.config import parse_override
+from rocore.config import known_keys, parse_override
+
+FC = TypeVar("FC", bound=Callable[..., Any] | click.Command)
 
 
 def _parse(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
     return dict(parse_override(value) for value in values)
 
 
-set_option = click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY.PATH=VALUE",
-    callback=_parse,
-    help="Override a configuration key; the value is read as YAML. Can be given several times.",
-)
-"""`--set key.path=value ...` as a dict `overrides` of dotted keys; of a key given twice, the last counts."""
+def make_set_option(*models: str) -> Callable[[FC], FC]:
+    """Return `--set key.path=value ...` as a dict `overrides` of dotted keys; of a key given twice, the last counts.
+
+    Args:
+        models: Configuration classes as `module:name`, imported for shell completion alone.
+    """
+
+    def complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+        keys = [key for model in models for key in known_keys(resolve_name(model))]
+        sections = {key.rpartition(".")[0] for key in keys}
+        return [f"{key}=" for key in keys if key.startswith(incomplete) and key not in sections]
+
+    return click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY.PATH=VALUE",
+        callback=_parse,
+        shell_complete=complete,
+        help="Override a configuration key; the value is read as YAML. Can be given several times.",
+    )
+
+
+set_option = make_set_option("rocore.config:Config")
+"""`--set` of a command that takes a RoCORE configuration."""
 
 config_argument = click.argument("config", type=click.Path(path_type=Path))
 """The configuration file; `rocore.config.load_config` says clearly when it is absent."""

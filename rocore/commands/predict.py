@@ -13,11 +13,14 @@ import click
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="File to write. Default: standard output.")
 def predict(directory: Path, file: Path, out: Path | None) -> None:
-    """Apply the run in DIRECTORY to the sentences of FILE (the generic JSONL; relations are not needed).
+    r"""Apply the run in DIRECTORY to the sentences of FILE (the generic JSONL; relations are not needed).
 
     One JSON line a sentence, in order: `index`, `cluster` (of the novel relations) or `relation` (a known one), and
     `probability`. A run in standard mode takes every sentence to be novel; one in incremental mode also names known
     relations.
+
+    \b
+    rocore predict runs/a new.jsonl --out clusters.jsonl
     """
     from rocore.data import read_sentences
     from rocore.prediction import load_predictor

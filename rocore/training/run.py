@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from rocore.config import Config, with_absolute_paths
+from rocore.config import Config, dump_config, with_absolute_paths
 from rocore.encoder.cache import Progress
 from rocore.errors import CheckpointError
 from rocore.progress import silent
-from rocore.run_directory import RunDirectory, write_json
+from rocore.run_directory import RunDirectory, write_atomically, write_json
 from rocore.scalars import TensorBoardLogger
 from rocore.training.task import Prepared, prepare
 from rocore.training.trainer import EpochReport, Trainer
@@ -85,8 +85,6 @@ def finish(trainer: Trainer, prepared: Prepared, directory: RunDirectory) -> dic
 
     Timing is in seconds, summed over the epochs of this run, whichever process ran them.
     """
-    directory.write_predictions(prepared.splits.novel_test, trainer.predict_novel("test"))
-    flat = prepared.evaluator.evaluate(trainer) if prepared.evaluator is not None else {}
     rows = directory.keep_epochs(trainer.epoch)
     timing: dict[str, float] = {}
     for phase in ("pretrain", "joint"):
@@ -94,14 +92,36 @@ def finish(trainer: Trainer, prepared: Prepared, directory: RunDirectory) -> dic
         timing[f"{phase}_epochs"] = sum(seconds)
         timing[f"{phase}_epoch_mean"] = sum(seconds) / len(seconds) if seconds else 0.0
     return {
+        **_evaluate(trainer, prepared, directory),
+        "pseudo_label_change": rows[-1]["pseudo_label_change"] if rows else None,
+        "silhouette": rows[-1]["silhouette"] if rows else None,
+        "timing": timing,
+    }
+
+
+def save_run(folder: Path, trainer: Trainer, prepared: Prepared) -> None:
+    """Write the run directory of a training that was done elsewhere, so that it can be evaluated and applied.
+
+    It has no epochs.jsonl and no timing; what stands in the folder under other names stays.
+    """
+    directory = RunDirectory(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(directory.config_file, dump_config(trainer.config))
+    directory.describe(prepared)
+    directory.save_checkpoint(trainer)
+    write_json(directory.metrics_file, _evaluate(trainer, prepared, directory))
+
+
+def _evaluate(trainer: Trainer, prepared: Prepared, directory: RunDirectory) -> dict[str, Any]:
+    """Write predictions.jsonl and return the figures of the last epoch."""
+    directory.write_predictions(prepared.splits.novel_test, trainer.predict_novel("test"))
+    flat = prepared.evaluator.evaluate(trainer) if prepared.evaluator is not None else {}
+    return {
         **nested(flat),
         "gold": prepared.evaluator is not None,
         "synthetic": prepared.corpus.synthetic,
         "epochs": trainer.epoch,
         "stop_reason": trainer.stop_reason,
-        "pseudo_label_change": rows[-1]["pseudo_label_change"] if rows else None,
-        "silhouette": rows[-1]["silhouette"] if rows else None,
-        "timing": timing,
     }
 
 

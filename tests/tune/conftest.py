@@ -94,6 +94,10 @@ class FakeEngine:
     def Trainer(self, config, task):  # noqa: N802
         return FakeTrainer(config, task)
 
+    def save_run(self, folder, trainer, prepared):
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        trainer.save(folder / "checkpoints")
+
 
 @pytest.fixture
 def engine():
@@ -111,6 +115,7 @@ def sweep_file(tmp_path):
             "paper": PAPER,
             "objective": {"num_relations": 4, "num_folds": 2},
             "scheduler": {"grace_epochs": 1, "reduction_factor": 2},
+            "racing": {"num_candidates": 0},
             "reevaluation": {"top_k": 2, "num_seeds": 2},
         } | changes
         path = tmp_path / "small.yaml"

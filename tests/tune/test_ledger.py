@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from rocore.errors import ConfigError
-from tune.ledger import Ledger, SweepDirectory, TrialRecord, outcome
+from rocore.errors import CheckpointError, ConfigError
+from tune.ledger import MAX_LOST_PROCESSES, Ledger, SweepDirectory, TrialRecord, outcome, read_records
 
 GOOD = {"objective": 0.5, "finished": True}
 
@@ -27,7 +27,13 @@ def test_outcome_is_complete_only_at_the_own_end(result, error, state):
 
 
 def row(epoch, objective=0.1, **more):
-    return {"epoch": epoch, "phase": "joint", "objective": objective, "seconds": 2.0} | more
+    return {
+        "epoch": epoch,
+        "phase": "joint",
+        "objective": objective,
+        "seconds": 2.0,
+        "finished": False,
+    } | more
 
 
 class Recorder:
@@ -44,25 +50,35 @@ class Recorder:
         self.heard.append(("ended", record.state))
 
 
+def open_ledger(tmp_path):
+    return Ledger(SweepDirectory(tmp_path / "sweep"), (Recorder(),))
+
+
 @pytest.fixture
 def ledger(tmp_path):
-    directory = SweepDirectory(tmp_path / "sweep")
-    directory.create()
-    return Ledger(directory, (Recorder(),))
+    with open_ledger(tmp_path) as ledger:
+        yield ledger
 
 
-def curve(ledger, name):
-    text = (ledger.directory.root / "trials" / name / "curve.jsonl").read_text()
-    return [json.loads(line) for line in text.splitlines()]
+def run(ledger, name="0003", number=3, epochs=2, state="complete"):
+    ledger.start(TrialRecord(name, number, {"a": number}))
+    for epoch in range(1, epochs + 1):
+        ledger.report(name, row(epoch, epoch / 10, finished=epoch == epochs and state == "complete"))
+    if state != "running":
+        ledger.end(name, state)
 
 
-def test_ledger_writes_the_curve_as_it_grows(ledger):
+def events(ledger):
+    return [json.loads(line) for line in ledger.journal.path.read_text().splitlines()]
+
+
+def test_ledger_keeps_the_curve_as_it_grows_and_tells_listeners(ledger):
     ledger.start(TrialRecord("0003", 3, {"a": 1}))
     ledger.report("0003", row(1))
     ledger.report("0003", row(2, 0.4, scalars={"loss/pair": 1.0}))
     ledger.end("0003", "pruned")
     record = ledger.records["0003"]
-    assert curve(ledger, "0003") == record.curve == [row(1), row(2, 0.4)]
+    assert [(point["epoch"], point["objective"]) for point in record.curve] == [(1, 0.1), (2, 0.4)]
     assert (record.objective, record.epochs, record.seconds, record.state) == (0.4, 2, 4.0, "pruned")
     assert ledger.listeners[0].heard == [
         ("started", "0003"),
@@ -70,24 +86,79 @@ def test_ledger_writes_the_curve_as_it_grows(ledger):
         ("advanced", 2, {"loss/pair": 1.0}),
         ("ended", "pruned"),
     ]
+    assert [event["event"] for event in events(ledger)] == ["ask", "start", "report", "report", "end"]
 
 
-def test_ledger_replaces_epochs_that_are_trained_again(ledger):
-    ledger.start(TrialRecord("0000", 0, {}))
-    for epoch in (1, 2, 3):
-        ledger.report("0000", row(epoch, 0.1))
-    ledger.start(TrialRecord("0000", 0, {}))
-    for epoch in (2, 3):
-        ledger.report("0000", row(epoch, 0.9))
-    assert [r["objective"] for r in curve(ledger, "0000")] == [0.1, 0.9, 0.9]
-    assert ledger.records["0000"].epochs == 3
+def test_ledger_opened_again_is_the_same(tmp_path):
+    with open_ledger(tmp_path) as before:
+        before.begin({"study": "s-1"})
+        run(before, "0000", 0)
+        run(before, "0001", 1, state="pruned")
+        run(before, "0002", 2, epochs=0, state="failed")
+        run(before, "0003", 3, state="running")
+        before.lose("0003", "gone", again=True)
+    with open_ledger(tmp_path) as after:
+        assert after.records == before.records
+        assert after.state.begin == before.state.begin
+        assert after.state.seconds == before.state.seconds
+        assert after.listeners[0].heard == []
+    assert read_records(tmp_path / "sweep").by_name == before.records
+
+
+def test_ledger_counts_an_epoch_once_as_it_was_first_told(ledger):
+    run(ledger, epochs=3, state="running")
+    ledger.start(ledger.records["0003"])
+    for epoch in (2, 3, 4):
+        ledger.report("0003", row(epoch, 0.9))
+    record = ledger.records["0003"]
+    assert [point["objective"] for point in record.curve] == [0.1, 0.2, 0.3, 0.9]
+    assert record.num_starts == 2
+
+
+def test_ledger_counts_an_end_once(ledger):
+    run(ledger)
+    ledger.end("0003", "failed", "too late")
+    ledger.report("0003", row(9))
+    assert not ledger.lose("0003", "gone", again=True)
+    record = ledger.records["0003"]
+    assert (record.state, record.error, record.epochs) == ("complete", None, 2)
+    assert [event["event"] for event in events(ledger)].count("end") == 1
+
+
+def test_ledger_asks_once(ledger):
+    for _ in range(2):
+        ledger.ask(TrialRecord("0003", 3, {}))
+    assert [event["event"] for event in events(ledger)] == ["ask"]
+
+
+def test_ledger_lets_a_lost_trial_go_on_as_long_as_it_gets_anywhere(ledger):
+    run(ledger, epochs=1, state="running")
+    for epoch in range(2, 2 + 2 * MAX_LOST_PROCESSES):
+        assert ledger.lose("0003", "killed", again=True)
+        ledger.report("0003", row(epoch))
+    assert ledger.records["0003"].state == "running"
+    assert all(ledger.lose("0003", "killed", again=True) for _ in range(MAX_LOST_PROCESSES))
+    assert not ledger.lose("0003", "killed", again=True)
+    assert (ledger.records["0003"].state, ledger.records["0003"].error) == ("failed", "killed")
+
+
+def test_ledger_lets_a_trial_without_memory_fail_at_once(ledger):
+    run(ledger, state="running")
+    assert not ledger.lose("0003", "out of memory", again=False)
+    assert ledger.records["0003"].state == "failed"
+
+
+def test_ledger_forgets_a_loss_when_the_trial_ends_well(ledger):
+    run(ledger, state="running")
+    ledger.lose("0003", "killed", again=True)
+    ledger.end("0003", "complete")
+    assert ledger.records["0003"].error is None
 
 
 def test_ledger_keeps_the_cause_of_a_failure(ledger):
     ledger.start(TrialRecord("0001", 1, {}))
     ledger.report("0001", row(1))
-    ledger.report("0001", {"failed": True, "error": "loss is nan", "traceback": "in line 3"})
-    ledger.end("0001", "failed")
+    ledger.end("0001", "failed", "loss is nan", "in line 3")
     entry = ledger.records["0001"].as_json()
     assert (entry["state"], entry["error"], entry["objective"], entry["epochs"]) == (
         "failed",
@@ -97,6 +168,31 @@ def test_ledger_keeps_the_cause_of_a_failure(ledger):
     )
     text = (ledger.directory.root / "trials" / "0001" / "error.txt").read_text()
     assert text == "loss is nan\n\nin line 3\n"
+
+
+def test_ledger_leaves_pauses_between_sessions_out_of_its_seconds(tmp_path):
+    lines = [
+        {"event": "begin", "at": 100},
+        {"event": "session", "at": 100},
+        {"event": "ask", "name": "0000", "number": 0, "params": {}, "role": "search", "seed": 0, "at": 103},
+        {"event": "session", "at": 900},
+        {"event": "start", "name": "0000", "at": 902},
+        {"event": "end", "name": "0000", "state": "failed", "error": "x", "at": 907},
+        {"event": "ask", "name": "p", "number": 1, "params": {}, "role": "final", "seed": 1, "at": 908},
+    ]
+    (tmp_path / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert read_records(tmp_path).seconds == {"search": 10, "final": 1}
+
+
+@pytest.mark.parametrize(
+    "line", ['{"event": "end", "name": "9", "state": "failed", "at": 1}', '{"event": "dance", "at": 1}']
+)
+def test_ledger_refuses_events_that_follow_from_nothing(tmp_path, line):
+    (tmp_path / "journal.jsonl").write_text(line + "\n")
+    with pytest.raises(CheckpointError, match=r"journal.jsonl, line 1 must follow from the lines before it"):
+        read_records(tmp_path)
+    with pytest.raises(CheckpointError, match="line 1 must follow"):
+        Ledger(SweepDirectory(tmp_path))
 
 
 def test_ledger_sorts_by_number_and_keeps_roles_apart(ledger):
@@ -115,7 +211,8 @@ def test_directory_in_use_is_refused(tmp_path, content):
     else:
         (target / "trials").mkdir(parents=True)
     with pytest.raises(
-        ConfigError, match=r"must be new or empty, but .*sweep isn't; choose another with --out"
+        ConfigError,
+        match=r"must be new or empty, but .*sweep isn't; choose another with --out, or .* --resume",
     ):
         SweepDirectory(target).check_free()
 

@@ -1,10 +1,8 @@
 import pytest
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
-from ray.tune.search import Searcher
 
 from rocore.errors import ConfigError
 from tune.config import ResourcesConfig
-from tune.ray_backend import ListSearcher, check_resources, concurrency, make_scheduler
+from tune.ray_backend import check_resources, concurrency
 
 
 @pytest.mark.parametrize(
@@ -35,38 +33,3 @@ def test_share_that_a_machine_can_not_give_is_refused(resources, message):
 
 def test_cluster_may_still_grow():
     check_resources(ResourcesConfig(cpus_per_trial=64, address="auto"), {"CPU": 2.0})
-
-
-@pytest.mark.parametrize(
-    ("max_epochs", "grace", "rungs"), [(4, 1, [4, 2, 1]), (15, 3, [12, 6, 3]), (4, 50, [4])]
-)
-def test_scheduler_counts_joint_epochs_from_the_grace_period_on(make_sweep, max_epochs, grace, rungs):
-    scheduler = make_scheduler(make_sweep({"scheduler.grace_epochs": grace, "train.max_epochs": max_epochs}))
-    assert isinstance(scheduler, ASHAScheduler)
-    assert (scheduler._time_attr, scheduler._max_t) == ("joint_epoch", max_epochs)
-    assert [milestone for milestone, _ in scheduler._brackets[0]._rungs] == rungs
-
-
-def test_scheduler_never_stops_a_trial_in_pretraining(make_sweep):
-    scheduler = make_scheduler(make_sweep())
-    for index, objective in enumerate((0.9, 0.0)):
-        trial = type("Trial", (), {"trial_id": str(index)})
-        scheduler.on_trial_add(None, trial)
-        result = {"joint_epoch": 0, "objective": objective}
-        assert scheduler.on_trial_result(None, trial, result) == "CONTINUE"
-
-
-def test_scheduler_none_is_first_in_first_out(make_sweep):
-    scheduler = make_scheduler(make_sweep({"scheduler.name": "none"}))
-    assert type(scheduler) is FIFOScheduler
-
-
-def test_list_searcher_gives_every_specification_once_and_goes_on_after_a_snapshot(tmp_path):
-    specs = [{"name": "one"}, {"name": "two"}]
-    searcher = ListSearcher(specs)
-    assert searcher.suggest("a") == {"spec": specs[0]}
-    searcher.save(str(tmp_path / "snapshot"))
-    again = ListSearcher(specs)
-    again.restore(str(tmp_path / "snapshot"))
-    assert again.suggest("b") == {"spec": specs[1]}
-    assert again.suggest("c") == Searcher.FINISHED

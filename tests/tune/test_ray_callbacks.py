@@ -1,37 +1,70 @@
-import io
 import pickle
 import re
-import threading
 from types import SimpleNamespace
 
 import pytest
-from ray.exceptions import RayActorError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 
+from rocore.errors import DiskFullError, SweepError
+from tune import ray_callbacks
 from tune.ledger import Ledger, SweepDirectory
 from tune.ray_callbacks import LedgerCallback
 
 SPEC = {"name": "0002", "role": "search", "number": 2, "params": {"a": 1}, "seed": 0}
-EPOCH = {"epoch": 1, "phase": "joint", "objective": 0.3, "seconds": 1.0, "scalars": '{"loss/pair": 2.0}'}
+EPOCH = {
+    "epoch": 1,
+    "phase": "joint",
+    "objective": 0.3,
+    "seconds": 1.0,
+    "finished": False,
+    "scalars": '{"loss/pair": 2.0}',
+    "metrics": "null",
+}
+FAILED = {"objective": 0.0, "failed": True, "disk_full": False, "error": "loss is nan", "traceback": "line 3"}
+FULL = "[Errno 28] No space left on device"
 
 
-def make_trial(last=None, error=None):
-    return SimpleNamespace(
-        config={"spec": SPEC}, last_result=last, get_pickled_error=lambda: error, get_error=lambda: None
-    )
+def make_trial(error=None):
+    return SimpleNamespace(config={"spec": SPEC}, get_pickled_error=lambda: error, get_error=lambda: None)
 
 
 @pytest.fixture
 def ledger(tmp_path):
-    return Ledger(SweepDirectory(tmp_path))
+    with Ledger(SweepDirectory(tmp_path)) as ledger:
+        yield ledger
 
 
-def test_callback_turns_rays_events_into_a_record(ledger):
-    callback = LedgerCallback(ledger)
+@pytest.fixture
+def waiting():
+    return []
+
+
+@pytest.fixture
+def callback(ledger, waiting):
+    return LedgerCallback(ledger, SimpleNamespace(wait=waiting.append))
+
+
+def test_callback_turns_rays_events_into_a_record(callback, ledger):
     callback.on_trial_start(0, [], make_trial())
-    callback.on_trial_result(0, [], make_trial(), EPOCH | {"metrics": "null"})
-    callback.on_trial_complete(0, [], make_trial(EPOCH | {"finished": True}))
+    callback.on_trial_result(0, [], make_trial(), EPOCH)
     record = ledger.records["0002"]
-    assert (record.number, record.params, record.state, record.objective) == (2, {"a": 1}, "complete", 0.3)
+    assert (record.number, record.params, record.state, record.objective) == (2, {"a": 1}, "running", 0.3)
+
+
+def test_callback_ends_a_trial_that_says_why_it_failed(callback, ledger):
+    callback.on_trial_start(0, [], make_trial())
+    callback.on_trial_result(0, [], make_trial(), FAILED)
+    assert (ledger.records["0002"].state, ledger.records["0002"].error) == ("failed", "loss is nan")
+
+
+def test_callback_stops_the_sweep_and_not_the_trial_where_the_disk_is_full(callback, ledger):
+    callback.on_trial_start(0, [], make_trial())
+    with pytest.raises(DiskFullError, match="No space left"):
+        callback.on_trial_result(0, [], make_trial(), FAILED | {"disk_full": True, "error": FULL})
+    saving = RayTaskError("save", FULL, RuntimeError("I/O error: No space left on device (os error 28)"))
+    with pytest.raises(DiskFullError, match="No space left"):
+        callback.on_trial_error(0, [], make_trial(saving))
+    assert ledger.records["0002"].state == "running"
 
 
 @pytest.mark.parametrize(
@@ -41,16 +74,43 @@ def test_callback_turns_rays_events_into_a_record(ledger):
         (None, "was lost$"),
     ],
 )
-def test_callback_says_why_a_process_was_lost(ledger, error, cause):
-    LedgerCallback(ledger).on_trial_error(0, [], make_trial(error=error))
+def test_callback_lets_a_trial_whose_process_was_lost_wait_for_another(
+    callback, ledger, waiting, error, cause
+):
+    callback.on_trial_error(0, [], make_trial(error))
     record = ledger.records["0002"]
-    assert record.state == "failed"
+    assert waiting == [SPEC]
+    assert record.state == "running"
     assert record.error.startswith("the trial's process was lost")
     assert re.search(cause, record.error)
     assert "\n" not in record.error
 
 
-def test_callback_is_stored_by_ray_without_the_ledger(tmp_path):
-    listener = SimpleNamespace(lock=threading.Lock(), file=io.StringIO())
-    callback = LedgerCallback(Ledger(SweepDirectory(tmp_path), (listener,)))
+def test_callback_does_not_try_a_trial_again_that_ran_out_of_memory(callback, ledger, waiting):
+    callback.on_trial_error(0, [], make_trial(OutOfMemoryError("2 GiB over the limit")))
+    assert (ledger.records["0002"].state, waiting) == ("failed", [])
+    assert "2 GiB over the limit" in ledger.records["0002"].error
+
+
+def test_callback_is_stored_by_ray_without_the_ledger(callback):
     assert vars(pickle.loads(pickle.dumps(callback))) == {}
+
+
+@pytest.mark.parametrize(
+    ("dead", "said"),
+    [(["raylet"], "its raylet died"), (["gcs_server", "raylet"], "its gcs_server and raylet died")],
+)
+def test_callback_ends_the_sweep_where_ray_itself_has_died(callback, monkeypatch, dead, said):
+    node = SimpleNamespace(dead_processes=lambda: [(kind, None) for kind in dead])
+    monkeypatch.setattr(ray_callbacks.ray._private.worker, "_global_node", node)
+    with pytest.raises(SweepError, match=f"{said}; nothing is lost: .* --resume"):
+        callback.on_step_end(0, [])
+
+
+@pytest.mark.parametrize("dead", [[], ["log_monitor"]])
+def test_callback_goes_on_while_ray_lives(callback, monkeypatch, dead):
+    node = SimpleNamespace(dead_processes=lambda: [(kind, None) for kind in dead])
+    monkeypatch.setattr(ray_callbacks.ray._private.worker, "_global_node", node)
+    callback.on_step_end(0, [])
+    monkeypatch.setattr(ray_callbacks.ray._private.worker, "_global_node", None)
+    callback.on_step_end(0, [])

@@ -12,7 +12,9 @@ import pytest
 import ray
 from ray import cloudpickle
 
+from tune.journal import read_events
 from tune.preparation import Facts
+from tune.replay import check_record
 from tune.sweep import run_sweep
 from tune.trial import Trial
 
@@ -72,6 +74,9 @@ def sweep(make_sweep, tmp_path):
         "resources.max_concurrent_trials": 1,
         "search.searcher": "random",
         "seed": 1,
+        "racing.num_candidates": 4,
+        "racing.num_pairs": 3,
+        "racing.min_pairs": 2,
     }
     search = {"num_trials": 14, "space": NAMES}
     return make_sweep(overrides, search=search, paper={"loss.pair_margin": 2.0})
@@ -120,11 +125,29 @@ def test_sweep_tells_the_truth_about_every_trial(sweep, trainable, tmp_path, cap
     assert {t.number: t.state.name for t in study.trials} == {t["number"]: names[t["state"]] for t in trials}
     assert {t.number: t.value for t in study.trials} == {t["number"]: t["objective"] for t in trials}
 
+    # Searched again in the journal's order, every proposal and every early stop is the same.
+    agreement = check_record(sweep, read_events(tmp_path / "out" / "journal.jsonl"))
+    assert agreement.num_same_proposals == agreement.num_proposals == 14
+    assert agreement.num_same_decisions == agreement.num_decisions > 14
+
+    # The race ran the best and the paper's on shared pairs of its own, the worst only as long as it had to.
+    race = results["race"]
+    assert [pair["seed"] for pair in race["pairs"]] == [2, 3, 4]
+    assert [entry["params"]["loss.pair_margin"] for entry in race["configurations"]] == [
+        GOOD,
+        LOST,
+        2.0,
+        POOR,
+    ]
+    assert [len(list(filter(None, entry["values"]))) for entry in race["configurations"]] == [3, 3, 3, 2]
+    assert race["configurations"][3]["dropped"]["num_pairs"] == 2
+    assert len(list((tmp_path / "out" / "race").glob("*/curve.jsonl"))) == 11
+
     # The best is the best, and it is compared with the paper's over seeds of its own.
     assert results["search"]["best_trial"] == by_margin[GOOD][0]["number"]
     assert results["final"][0]["name"] == result.best_name
     assert "paper" in [entry["name"] for entry in results["final"]]
-    assert {tuple(entry["seeds"]) for entry in results["final"]} == {(2, 3)}
+    assert {tuple(entry["seeds"]) for entry in results["final"]} == {(5, 6)}
     assert results["verdict"]["difference"] == pytest.approx(0.2)
     assert (results["status"], results["schema"]) == ("complete", 1)
     for name in (
@@ -138,10 +161,10 @@ def test_sweep_tells_the_truth_about_every_trial(sweep, trainable, tmp_path, cap
         assert (tmp_path / "out" / name).stat().st_size > 0
     assert "pair_margin: 1.0" in (tmp_path / "out" / "best_config.yaml").read_text()
 
-    # Search trials leave no checkpoint behind; the final comparison keeps its models.
-    ray_folder = tmp_path / "out" / "ray"
-    assert list((ray_folder / "search").glob("*/checkpoint_*")) == []
-    assert len(list((ray_folder / "final").glob("*/checkpoint_*"))) == 4
+    # Checkpoints go with the end of their trial; the first seed of each configuration keeps its model.
+    assert list((tmp_path / "out" / "ray").glob("*/*/checkpoint_*")) == []
+    kept = {path.parent.name for path in (tmp_path / "out" / "final").glob("*/checkpoints")}
+    assert kept == {f"{entry['name']}-seed{min(entry['seeds'])}" for entry in results["final"]}
 
     # Nothing but our own lines on the terminal.
     captured = capsys.readouterr()

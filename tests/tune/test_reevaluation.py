@@ -110,6 +110,30 @@ def test_judge_pairs_the_seeds_that_both_finished():
     assert "search's choice (trial-1)" in verdict["text"]
 
 
+def test_judge_names_the_seeds_that_failed():
+    ours = [final("trial-1", 1, 0.6), final("trial-1", 2, 0.7), final("trial-1", 3, None, "failed", "nan")]
+    verdict = judge("trial-1", [*ours, *(final("paper", seed, 0.65) for seed in (1, 2, 3))])
+    assert (verdict["num_pairs"], verdict["num_better"], verdict["num_failed_seeds"]) == (2, 1, 1)
+    assert verdict["failed_seeds"] == {"trial-1": [3], "paper": []}
+    assert verdict["text"].startswith("No significant difference between the search's choice (trial-1) and")
+    assert verdict["text"].endswith(" Seeds that failed, and don't count: trial-1 on 3.")
+
+
+def test_summary_compares_each_with_the_paper_and_corrects_for_all():
+    records = [
+        final(name, seed, base + seed * step)
+        for name, base, step in (("trial-1", 0.6, 0.01), ("trial-2", 0.3, 0.02), ("paper", 0.5, 0.015))
+        for seed in (1, 2, 3)
+    ]
+    first, second, paper = summarize_final({"trial-1": {}, "trial-2": {}, "paper": {}}, records)
+    assert paper["against_paper"] is None
+    assert first["against_paper"]["difference"] == pytest.approx(0.09)
+    assert first["against_paper"]["num_better"] == 3
+    assert second["against_paper"]["probability_better"] == 0.0
+    smaller = min(entry["against_paper"]["p_value"] for entry in (first, second))
+    assert min(entry["against_paper"]["corrected_p_value"] for entry in (first, second)) == 2 * smaller
+
+
 def test_judge_where_the_search_chose_the_paper_claims_nothing():
     verdict = judge("paper", [final("paper", seed, 0.5) for seed in (1, 2, 3)])
     assert (verdict["significant"], verdict["p_value"]) == (False, None)

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from tune.statistics import Comparison, compare, paired_t_test, summarize, verdict_text
+from tune.statistics import Comparison, compare, holm, paired_t_test, summarize, verdict_text
 
 
 def test_summarize_by_hand():
@@ -63,6 +63,27 @@ def test_compare_of_unequal_lengths_is_refused():
         compare([1.0], [1.0, 2.0])
 
 
+def test_probability_better_of_two_pairs_by_hand():
+    # Weights (w, 1 - w) with w uniform: 3 w - (1 - w) > 0 where w > 1/4.
+    assert compare([3.0, 0.0], [0.0, 1.0]).probability_better == pytest.approx(0.75, abs=0.01)
+
+
+def test_probability_better_of_equals_is_a_half():
+    comparison = compare([0.5, 0.6], [0.5, 0.6])
+    assert (comparison.probability_better, comparison.num_better) == (0.5, 0)
+
+
+def test_compare_counts_the_seeds_that_are_better():
+    assert compare([0.5, 0.6, 0.7], [0.4, 0.7, 0.6]).num_better == 2
+
+
+def test_holm_by_hand():
+    # Sorted .01, .02, .03 times 3, 2, 1; none below its predecessor.
+    assert holm([0.02, 0.01, 0.03]) == pytest.approx([0.04, 0.03, 0.04])
+    assert holm([0.6, 0.5]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
 def make(difference, p, n, half=0.01):
     return Comparison(
         difference=difference,
@@ -70,6 +91,7 @@ def make(difference, p, n, half=0.01):
         p_value=p,
         probability_better=1.0,
         num_pairs=n,
+        num_better=n,
     )
 
 

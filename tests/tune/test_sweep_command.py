@@ -4,6 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from rocore.commands.main import main
+from rocore.errors import ConfigError, SweepError, SweepInterrupted
 from tune.sweep import SweepResult
 
 
@@ -16,7 +17,12 @@ def calls(monkeypatch):
         echo("searching")
         return SweepResult(out, "trial-3", {"loss.pair_margin": 1.5}, 0.8123, "No significant difference.")
 
+    def resume(out, *, num_more, echo):
+        made.append((out, num_more))
+        return SweepResult(out, "paper", {}, 0.5, "As the paper's.")
+
     monkeypatch.setattr("tune.sweep.run_sweep", run)
+    monkeypatch.setattr("tune.sweep.resume_sweep", resume)
     return made
 
 
@@ -53,3 +59,50 @@ def test_sweep_with_a_misspelt_key_ends_with_the_nearest_name(sweep_file, calls)
     assert result.exit_code == 2
     assert "did you mean `search.num_trials`?" in result.output
     assert calls == []
+
+
+@pytest.mark.parametrize(("arguments", "num_more"), [(["--resume"], 0), (["--extend", "8"], 8)])
+def test_sweep_resumes_and_extends_a_directory(calls, tmp_path, arguments, num_more):
+    result = CliRunner().invoke(main, ["sweep", *arguments, str(tmp_path)])
+    assert result.exit_code == 0
+    assert calls == [(tmp_path, num_more)]
+    assert "As the paper's." in result.output
+
+
+def test_sweep_sequential_runs_one_trial_at_a_time(sweep_file, calls):
+    CliRunner().invoke(main, ["sweep", str(sweep_file()), "--sequential"])
+    assert calls[0][0].config.resources.max_concurrent_trials == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "one of CONFIG, --resume DIR and --extend N DIR must be given"),
+        (["{file}", "--resume", "{folder}"], "one of CONFIG"),
+        (["--resume", "{folder}", "--extend", "2", "{folder}"], "one of CONFIG"),
+        (["--resume", "{folder}", "--set", "seed=3"], "go on with a sweep as it is"),
+        (["--resume", "{folder}", "--sequential"], "go on with a sweep as it is"),
+        (["--extend", "0", "{folder}"], "0 is not in the range"),
+    ],
+)
+def test_sweep_with_options_that_contradict_each_other_is_refused(
+    sweep_file, calls, tmp_path, arguments, message
+):
+    names = {"file": sweep_file(), "folder": tmp_path}
+    result = CliRunner().invoke(main, ["sweep", *(argument.format(**names) for argument in arguments)])
+    assert result.exit_code == 2
+    assert message in result.output
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(SweepError("all failed"), 1), (SweepInterrupted("stopped"), 130), (ConfigError("no"), 2)],
+)
+def test_sweep_ends_with_a_code_that_says_how(sweep_file, monkeypatch, error, code):
+    def run(sweep, out, *, echo):
+        raise error
+
+    monkeypatch.setattr("tune.sweep.run_sweep", run)
+    result = CliRunner().invoke(main, ["sweep", str(sweep_file())])
+    assert (result.exit_code, f"error: {error}" in result.output) == (code, True)

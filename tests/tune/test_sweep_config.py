@@ -81,7 +81,7 @@ def test_load_sweep_with_an_absent_base_says_which_file(sweep_file):
 def test_final_seeds_never_hold_the_search_seed(make_sweep):
     assert make_sweep(seed=3).final_seeds == (4, 5)
     assert make_sweep({"reevaluation.first_seed": 10}).final_seeds == (10, 11)
-    with pytest.raises(ConfigError, match=r"must differ from the search's, but \[2, 3\] hold `seed` = 3"):
+    with pytest.raises(ConfigError, match=r"differ from those of search and race, \[3\], but are \[2, 3\]"):
         make_sweep({"reevaluation.first_seed": 2}, seed=3)
 
 

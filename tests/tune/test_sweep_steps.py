@@ -1,19 +1,20 @@
 """The steps of a sweep around Ray, with Ray taken out."""
 
+import dataclasses
+import errno
 import json
 from contextlib import contextmanager
 
 import pytest
 
 from rocore.encoder import cache
-from rocore.errors import ConfigError, RocoreError
+from rocore.errors import CheckpointError, ConfigError, DiskFullError, SweepError, SweepInterrupted
 from tune import preparation
 from tune.config import load_sweep
-from tune.ledger import TrialRecord
-from tune.optuna_searcher import TruthfulOptunaSearch
 from tune.preparation import Facts, by_output_layer, prepare_sweep
 from tune.space import trunk_configs
-from tune.sweep import run_sweep
+from tune.specification import record_of, search_spec
+from tune.sweep import resume_sweep, run_sweep
 
 FACTS = Facts(data={}, encoder={}, environment={}, synthetic=True, warnings=())
 
@@ -23,21 +24,124 @@ def no_session(resources, log_folder):
     yield
 
 
-def test_sweep_whose_trials_all_fail_ends_with_the_first_cause(make_sweep, tmp_path, monkeypatch):
-    def search(sweep, folder, ledger, trainable):
-        for number in range(2):
-            ledger.start(TrialRecord(f"{number:04d}", number, {}))
-            ledger.report(f"{number:04d}", {"failed": True, "error": f"cause {number}"})
-            ledger.end(f"{number:04d}", "failed")
-        return TruthfulOptunaSearch(sweep, study_name="failing")
+def no_ray(monkeypatch, ends):
+    """Let trials end as `ends` says, at once; an error there is raised instead."""
+
+    def search(sweep, folder, ledger, study, trainable):
+        while len(ledger.of("search")) < sweep.config.search.num_trials:
+            number, params = study.propose()
+            end = ends[number]
+            if isinstance(end, BaseException):
+                raise end
+            run(ledger, search_spec(sweep, number, params), end)
+
+    def run_all(sweep, specs, folder, ledger, trainable):
+        for spec in specs:
+            if spec["name"] not in ledger.records:
+                run(ledger, spec, "complete")
+
+    def run(ledger, spec, end):
+        ledger.start(record_of(spec))
+        metrics = {"novel_test.b3_f1": 0.5}
+        row = {
+            "epoch": 1,
+            "phase": "joint",
+            "objective": 0.1,
+            "seconds": 1.0,
+            "finished": True,
+            "metrics": metrics,
+        }
+        ledger.report(spec["name"], row)
+        ledger.end(spec["name"], end, f"cause {spec['number']}" if end == "failed" else None)
 
     monkeypatch.setattr("tune.ray_backend.ray_session", no_session)
     monkeypatch.setattr("tune.ray_backend.search", search)
-    with pytest.raises(RocoreError, match=r"all 2 failed; see error.txt in .*; the first one: cause 0"):
-        run_sweep(make_sweep(), tmp_path / "out", prepare=lambda _: FACTS)
-    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    monkeypatch.setattr("tune.ray_backend.run_all", run_all)
+
+
+def read(out):
+    return json.loads((out / "results.json").read_text())
+
+
+def test_sweep_whose_trials_all_fail_ends_with_the_first_cause_and_a_report(
+    make_sweep, tmp_path, monkeypatch
+):
+    no_ray(monkeypatch, ["failed"] * 2)
+    with pytest.raises(SweepError, match=r"all 2 failed; see error.txt in .*; the first one: cause 0"):
+        run_sweep(make_sweep({"search.num_trials": 2}), tmp_path / "out", prepare=lambda _: FACTS)
+    results = read(tmp_path / "out")
     assert (results["status"], results["search"]["best_trial"]) == ("searched", None)
     assert [trial["state"] for trial in results["search"]["trials"]] == ["failed", "failed"]
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_sweep_stopped_reports_what_is_known_and_says_how_to_go_on(make_sweep, tmp_path, monkeypatch):
+    no_ray(monkeypatch, ["complete", "failed", KeyboardInterrupt()])
+    out = tmp_path / "out"
+    with pytest.raises(SweepInterrupted, match=f"go on with: rocore sweep --resume {out}$") as stop:
+        run_sweep(make_sweep({"search.num_trials": 3}), out, prepare=lambda _: FACTS)
+    assert stop.value.exit_code == 130
+    assert read(out)["status"] == "interrupted"
+    assert [trial["state"] for trial in read(out)["search"]["trials"]] == ["complete", "failed"]
+    assert (out / "report.html").exists()
+    no_ray(monkeypatch, [None, None, "complete"])
+    resume_sweep(out, prepare=lambda _: FACTS)
+    assert read(out)["status"] == "complete"
+    assert [trial["state"] for trial in read(out)["search"]["trials"]] == ["complete", "failed", "complete"]
+
+
+def test_sweep_stopped_before_anything_ended_reports_nothing(make_sweep, tmp_path, monkeypatch):
+    no_ray(monkeypatch, [KeyboardInterrupt()])
+    with pytest.raises(SweepInterrupted, match="go on with"):
+        run_sweep(make_sweep(), tmp_path / "out", prepare=lambda _: FACTS)
+    assert not (tmp_path / "out" / "results.json").exists()
+
+
+def test_sweep_on_a_full_disk_says_so(make_sweep, tmp_path, monkeypatch):
+    no_ray(monkeypatch, ["complete", OSError(errno.ENOSPC, "No space left on device")])
+    with pytest.raises(DiskFullError, match=r"No space left on device; nothing is lost: .*--resume"):
+        run_sweep(make_sweep(), tmp_path / "out", prepare=lambda _: FACTS)
+
+
+def test_sweep_extended_adds_trials_and_runs_only_what_is_missing(make_sweep, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    no_ray(monkeypatch, ["complete"] * 3)
+    run_sweep(make_sweep({"search.num_trials": 3}), out, prepare=lambda _: FACTS)
+    before = (out / "journal.jsonl").read_text()
+    no_ray(monkeypatch, [None] * 3 + ["failed"] * 2)
+    resume_sweep(out, num_more=2, prepare=lambda _: FACTS)
+    assert len(read(out)["search"]["trials"]) == 5
+    added = (out / "journal.jsonl").read_text().removeprefix(before)
+    # The choice stays, and so does its comparison.
+    assert [json.loads(line)["name"] for line in added.splitlines() if '"end"' in line] == ["0003", "0004"]
+    assert load_sweep(out / "config.yaml").config.search.num_trials == 5
+
+
+def test_sweep_resumed_when_complete_only_reports_again(make_sweep, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    no_ray(monkeypatch, ["complete"] * 2)
+    first = run_sweep(make_sweep({"search.num_trials": 2}), out, prepare=lambda _: FACTS)
+    (out / "report.html").unlink()
+    assert resume_sweep(out, prepare=lambda _: FACTS) == first
+    assert (out / "report.html").exists()
+
+
+@pytest.mark.parametrize("what", ["files", "fingerprints"])
+def test_sweep_resumed_on_other_data_is_refused(make_sweep, tmp_path, monkeypatch, what):
+    out = tmp_path / "out"
+    no_ray(monkeypatch, ["complete"] * 2)
+    run_sweep(make_sweep({"search.num_trials": 2}), out, prepare=lambda _: FACTS)
+    changed = {"files": {"a.json": "ff"}} if what == "files" else {}
+    environment = {"fingerprints": {"a.json": "ff"}} if what == "fingerprints" else {}
+    other = dataclasses.replace(FACTS, data=changed, environment=environment)
+    with pytest.raises(ConfigError, match=r"must be those that the sweep began with, but a.json changed"):
+        resume_sweep(out, num_more=1, prepare=lambda _: other)
+    assert load_sweep(out / "config.yaml").config.search.num_trials == 2
+
+
+def test_resume_of_a_folder_without_a_sweep_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match=r"must be a sweep directory that holds config.yaml"):
+        resume_sweep(tmp_path, prepare=lambda _: pytest.fail("prepared"))
 
 
 def test_sweep_into_a_directory_in_use_is_refused_before_anything_runs(make_sweep, tmp_path):

@@ -8,9 +8,12 @@ import click
 @click.command()
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False, exists=True))
 def report(directory: Path) -> None:
-    """Rebuild the report of the sweep in DIRECTORY from that directory alone.
+    r"""Rebuild the report of the sweep in DIRECTORY from that directory alone.
 
     Writes report.html, report.md, results.csv, final.csv and best_config.yaml.
+
+    \b
+    rocore report sweeps/a
     """
     from tune.report import write_report
 

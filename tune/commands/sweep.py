@@ -1,41 +1,173 @@
-"""`rocore sweep`: search, re-evaluate and report."""
+"""`rocore sweep`: plan, search, re-evaluate and report."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from rocore.commands.options import set_option
+from rocore.commands.options import make_set_option
+from tune.commands.status import status
+
+if TYPE_CHECKING:
+    from tune.config import Sweep
+    from tune.sweep import SweepResult
 
 
-@click.command()
-@click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+class SweepCommand(click.Command):
+    """`rocore sweep CONFIG`, and `rocore sweep status DIR` beside it: a file called status is given as ./status."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Hand over to the other command, where that is named."""
+        if args[:1] == ["status"]:
+            return status.make_context(f"{info_name} status", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+
+@click.command(
+    cls=SweepCommand,
+    epilog="Exit codes: 0 done; 1 it failed (every trial failed, the disk is full, Ray was lost); 2 a wrong option, "
+    "configuration or data; 130 stopped, and to be resumed.",
+)
+@click.argument("config", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     help="Sweep directory; new or empty.  [default: sweeps/<name of CONFIG>]",
 )
-@set_option
-def sweep(config: Path, out: Path | None, overrides: dict[str, Any]) -> None:
-    """Search for the best configuration of RoCORE.
+@click.option(
+    "--resume",
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Go on with the sweep in DIR, however it ended; instead of CONFIG.",
+)
+@click.option(
+    "--extend",
+    metavar="N DIR",
+    type=(click.IntRange(min=1), click.Path(exists=True, file_okay=False, path_type=Path)),
+    help="Add N trials to the sweep in DIR and bring its final comparison up to date; instead of CONFIG.",
+)
+@click.option(
+    "--replay",
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Search again on the recorded curves of the sweep in DIR, with no training: do proposals and early stops come "
+    "out the same, and how would other searchers have done? Instead of CONFIG.",
+)
+@click.option(
+    "--sequential",
+    is_flag=True,
+    help="One trial at a time: the same seed gives the same trials and numbers, resumed or not.",
+)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Check everything, train for a few steps, and print what the sweep will take; ends with 2 if it can't fit.",
+)
+@click.option("--json", "as_json", is_flag=True, help="With --dry-run: print JSON instead of tables.")
+@make_set_option("tune.config:SweepConfig", "rocore.config:Config")
+def sweep(
+    config: Path | None,
+    out: Path | None,
+    resume: Path | None,
+    extend: tuple[int, Path] | None,
+    replay: Path | None,
+    sequential: bool,
+    dry_run: bool,
+    as_json: bool,
+    overrides: dict[str, Any],
+) -> None:
+    r"""Search for the best configuration of RoCORE.
 
     CONFIG is a sweep file (see configs/tune/). Proposes configurations with Optuna, trains them on a Ray of
     its own or on a cluster's, trains the best ones and the paper's again over fresh
     seeds, and writes a report.
 
     `--set` takes keys of the sweep (search.num_trials=50) and RoCORE keys (train.max_epochs=20).
+
+    Whatever ends a sweep (a kill, a lost node, a full disk), --resume goes on with it; trials that have ended aren't
+    run again. Ctrl-C stops it cleanly, a second time at once.
+
+    `rocore sweep status DIR` shows how a sweep stands, from any other terminal.
+
+    \b
+    rocore sweep configs/tune/quickstart.yaml --dry-run
+    rocore sweep configs/tune/quickstart.yaml --out sweeps/a
+    rocore sweep status sweeps/a --watch
+    rocore sweep --resume sweeps/a
+    rocore sweep --extend 8 sweeps/a
+    rocore sweep --replay sweeps/a
     """
     from tune.config import load_sweep
-    from tune.progress import format_params
-    from tune.sweep import run_sweep
+    from tune.sweep import resume_sweep, run_sweep
 
-    result = run_sweep(
-        load_sweep(config, overrides),
-        out or Path("sweeps") / config.stem,
-        echo=lambda text: click.echo(text, err=True),
-    )
+    if sum(source is not None for source in (config, resume, extend, replay)) != 1:
+        raise click.UsageError("one of CONFIG, --resume DIR, --extend N DIR and --replay DIR must be given")
+    if config is not None:
+        if sequential:
+            overrides = {**overrides, "resources.max_concurrent_trials": 1}
+        loaded, out = load_sweep(config, overrides), out or Path("sweeps") / config.stem
+        _warn(loaded)
+        if dry_run:
+            _show_plan(loaded, out, as_json=as_json)
+            return
+        result = run_sweep(loaded, out, echo=_echo)
+    else:
+        if out is not None or overrides or sequential or dry_run:
+            raise click.UsageError(
+                "--resume, --extend and --replay take a sweep as it is, without --out, --set, --sequential or --dry-run"
+            )
+        if replay is not None:
+            _replay(replay)
+            return
+        num_more, directory = extend or (0, resume)
+        assert directory is not None
+        result = resume_sweep(directory, num_more=num_more, echo=_echo)
+    _show_result(result)
+
+
+def _warn(loaded: "Sweep") -> None:
+    from tune.advice import advise
+
+    for warning in advise(loaded):
+        _echo(f"warning: {warning}")
+
+
+def _show_result(result: "SweepResult") -> None:
+    from tune.progress import format_params
+
     click.echo(f"best by the search's objective ({result.objective:.4f}): {result.best_name}")
     click.echo(f"  {format_params(result.best_params)}")
     click.echo(result.verdict)
     click.echo(f"report: {result.directory / 'report.html'}")
-    click.echo(f"train it: rocore train {result.directory / 'best_config.yaml'} --out DIR")
+    click.echo(f"take its model: rocore export {result.directory} --out DIR")
+    click.echo(f"train it again: rocore train {result.directory / 'best_config.yaml'} --out DIR")
+
+
+def _replay(directory: Path) -> None:
+    from tune.replay import replay_sweep
+
+    for line in replay_sweep(directory, echo=_echo):
+        click.echo(line)
+
+
+def _show_plan(loaded: "Sweep", out: Path, *, as_json: bool) -> None:
+    import json
+
+    from rich.console import Console
+
+    from tune.plan_table import as_tree, render
+    from tune.smoke import plan_sweep
+
+    _echo("training for a few steps at every output layer")
+    plan = plan_sweep(loaded, out)
+    if as_json:
+        click.echo(json.dumps(as_tree(plan), indent=1))
+        return
+    Console().print(render(plan))
+    click.echo("Nothing was written. Times are of this machine, with nothing else running.")
+
+
+def _echo(text: str) -> None:
+    click.echo(text, err=True)

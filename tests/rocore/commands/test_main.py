@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint
 
 import click
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 from rocore.commands.main import ENVIRONMENT, GROUP, CommandGroup, main
@@ -145,3 +146,39 @@ def test_module_runs_as_the_command_does():
         [sys.executable, "-m", "rocore", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("rocore, version ")
+
+
+@pytest.mark.parametrize(
+    ("words", "incomplete", "expected"),
+    [
+        ([], "sw", ["sweep"]),
+        (["sweep"], "--dry", ["--dry-run"]),
+        (["train", "--set"], "loss.pair", ["loss.pair_margin="]),
+        (["sweep", "--set"], "search.num", ["search.num_trials="]),
+        (["sweep", "--set"], "train.max", ["train.max_epochs="]),
+        (["train", "--set"], "search.num", []),
+    ],
+)
+def test_completion_knows_commands_options_and_keys(words, incomplete, expected):
+    found = ShellComplete(main, {}, "rocore", "_ROCORE_COMPLETE").get_completions(words, incomplete)
+    assert [item.value for item in found] == expected
+
+
+def test_help_of_every_command_shows_how_it_is_called():
+    silent = [name for name, command in leaves(main) if f"rocore {name}" not in (command.help or "")]
+    assert silent == []
+
+
+def leaves(group, prefix=""):
+    """Yield the commands below a group by their words."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from leaves(command, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", command
+
+
+def test_help_lists_the_exit_codes():
+    assert "130  interrupted, and to be resumed" in run(main, "--help").stdout

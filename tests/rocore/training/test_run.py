@@ -13,7 +13,7 @@ from rocore.encoder.tokens import TokenBank
 from rocore.errors import CheckpointError, ConfigError, DivergedError
 from rocore.run_directory import RunDirectory
 from rocore.training import run as run_module
-from rocore.training.run import evaluate_run, train_run
+from rocore.training.run import evaluate_run, save_run, train_run
 from rocore.training.trainer import Trainer
 
 SEVEN = {"b3_precision", "b3_recall", "b3_f1", "homogeneity", "completeness", "v_measure", "ari"}
@@ -340,3 +340,20 @@ def test_evaluate_run_with_gold_that_came_later_scores(write_pools, tmp_path):
     write_pools()
     _, metrics = evaluate_run(tmp_path / "run")
     assert {name.removeprefix("novel_test.") for name in metrics} == SEVEN
+
+
+def test_save_run_of_a_training_elsewhere_leaves_a_run_directory_that_evaluates(
+    config_of, prepared_of, tmp_path
+):
+    config = config_of()
+    prepared = prepared_of(config)
+    trainer = Trainer(config, prepared.task)
+    while not trainer.finished:
+        trainer.run_epoch()
+    save_run(tmp_path / "kept", trainer, prepared)
+    written = json.loads((tmp_path / "kept" / "metrics.json").read_text())
+    assert (written["epochs"], written["stop_reason"]) == (3, "max_epochs")
+    epoch, metrics = evaluate_run(tmp_path / "kept")
+    assert epoch == 3
+    assert metrics["novel_test.b3_f1"] == written["novel_test"]["b3_f1"]
+    assert (tmp_path / "kept" / "predictions.jsonl").is_file()

@@ -1,0 +1,71 @@
+import pytest
+
+from tune.advice import advise
+
+FIXED = {"scheduler": {"grace_epochs": 1, "reduction_factor": 2}, "reevaluation": {"num_seeds": 5}}
+
+
+def ramped(make_sweep, max_epochs, grace_epochs, longest=20):
+    return make_sweep(
+        {"incremental.enabled": True, "train.max_epochs": max_epochs},
+        search={
+            "num_trials": 20,
+            "space": {"incremental.rampup_epochs": {"distribution": "integer", "low": 2, "high": longest}},
+        },
+        paper={"incremental.rampup_epochs": 10},
+        scheduler={"grace_epochs": grace_epochs, "reduction_factor": 2},
+        reevaluation={"num_seeds": 5},
+    )
+
+
+def test_advice_on_a_sound_sweep_is_silent(make_sweep):
+    assert advise(make_sweep({"search.num_trials": 20}, **FIXED)) == []
+
+
+def test_advice_where_tpe_never_learns_says_so(make_sweep):
+    (warning,) = advise(make_sweep({"search.num_trials": 10}, **FIXED))
+    assert "draws at random until 10 trials have ended" in warning
+
+
+def test_advice_where_seeds_are_few_says_so(make_sweep):
+    (warning,) = advise(make_sweep({"search.num_trials": 20, "reevaluation.num_seeds": 2}, **FIXED))
+    assert "with 2 seeds" in warning
+
+
+def test_advice_where_the_grace_period_is_the_whole_budget_says_so(make_sweep):
+    (warning,) = advise(make_sweep({"search.num_trials": 20, "scheduler.grace_epochs": 4}, **FIXED))
+    assert "`scheduler.grace_epochs` = 4 reaches the end of the 4 joint epochs" in warning
+
+
+def test_advice_where_a_ramp_up_outlasts_the_budget_says_so(make_sweep):
+    (warning,) = advise(ramped(make_sweep, max_epochs=12, grace_epochs=3))
+    assert "ramp-ups of up to 20 epochs" in warning
+    assert "longer than the 12 joint epochs" in warning
+
+
+def test_advice_where_a_ramp_up_outlasts_the_first_rung_says_so(make_sweep):
+    (warning,) = advise(ramped(make_sweep, max_epochs=30, grace_epochs=3))
+    assert "still rising at joint epoch 3" in warning
+
+
+def test_advice_where_ramp_ups_end_before_the_first_rung_is_silent(make_sweep):
+    assert advise(ramped(make_sweep, max_epochs=30, grace_epochs=10, longest=10)) == []
+
+
+@pytest.mark.parametrize(
+    ("dimension", "warning"),
+    [
+        ({"loss.scale": ["released"]}, "`loss.scale` is searched but has one value only"),
+        ({"loss.pretrain_center": [True, False]}, "`loss.pretrain_center` is searched but acts in no epoch"),
+    ],
+)
+def test_advice_where_a_dimension_is_dead_names_it(make_sweep, dimension, warning):
+    ((key, choices),) = dimension.items()
+    sweep = make_sweep(
+        {"search.num_trials": 20, "train.pretrain_epochs": 0},
+        search={"space": {key: {"distribution": "categorical", "choices": choices}}},
+        paper={key: choices[0]},
+        **FIXED,
+    )
+    (found,) = advise(sweep)
+    assert warning in found

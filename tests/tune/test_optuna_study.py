@@ -1,0 +1,157 @@
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from rocore.errors import CheckpointError
+from tune.config import Dimension
+from tune.ledger import TrialRecord
+from tune.optuna_study import Study, StudyMirror, distributions, make_sampler, quiet_optuna, seed_of
+
+
+@pytest.fixture
+def study(make_sweep):
+    quiet_optuna()
+    return Study(make_sweep(), "test")
+
+
+def play(study, objectives, state="complete"):
+    """Propose a trial and let it run; return its record."""
+    number, params = study.propose()
+    record = TrialRecord(f"{number:04d}", number, params)
+    for epoch, objective in enumerate(objectives, start=1):
+        record.curve.append({"epoch": epoch, "objective": objective, "seconds": 1.0})
+        record.objective = objective
+        study.advanced(record, {})
+    record.state = state
+    if state == "failed":
+        record.objective, record.error = None, "loss is nan"
+    if state != "running":
+        study.ended(record)
+    return record
+
+
+def play_many(study, number=13):
+    # Beyond the random start of TPE.
+    return [
+        play(study, (0.1, 0.01 * index), ("complete", "pruned", "failed")[index % 3])
+        for index in range(number)
+    ]
+
+
+def told(study):
+    return [(t.number, t.state.name, t.value, t.params, t.intermediate_values) for t in study.optuna.trials]
+
+
+def test_first_proposal_is_the_papers_configuration(study):
+    paper = {"loss.center_weight": 0.005, "loss.pair_margin": 2.0, "encoder.output_layer": 4}
+    assert study.propose() == (0, paper)
+
+
+def test_proposals_are_numbered_distinct_and_in_the_space(study):
+    proposals = [study.propose() for _ in range(12)]
+    assert [number for number, _ in proposals] == list(range(12))
+    assert len({str(params) for _, params in proposals}) == 12
+    for _, params in proposals:
+        assert 1e-4 <= params["loss.center_weight"] <= 0.1
+        assert params["encoder.output_layer"] in range(2, 7)
+
+
+@pytest.mark.parametrize(
+    ("state", "told_state", "value"),
+    [("complete", "COMPLETE", 0.4), ("pruned", "PRUNED", 0.4), ("failed", "FAIL", None)],
+)
+def test_study_is_told_how_a_trial_really_ended(study, state, told_state, value):
+    play(study, (0.9, 0.4), state)
+    (trial,) = study.optuna.trials
+    assert (trial.state.name, trial.value, trial.intermediate_values) == (told_state, value, {1: 0.9, 2: 0.4})
+    assert trial.user_attrs.get("error") == ("loss is nan" if state == "failed" else None)
+
+
+def test_study_ignores_the_final_comparison(study):
+    record = TrialRecord("paper-seed1", 1, {}, role="final", objective=0.0)
+    study.advanced(record, {})
+    record.state = "complete"
+    study.ended(record)
+    assert study.optuna.trials == []
+
+
+@pytest.mark.parametrize("searcher", ["tpe", "random"])
+def test_study_rebuilt_from_records_is_the_same_and_proposes_the_same(make_sweep, searcher):
+    sweep = make_sweep({"search.searcher": searcher})
+    lived = Study(sweep, "lived")
+    records = play_many(lived)
+    running = play(lived, (0.3,), "running")
+    rebuilt = Study(sweep, "rebuilt", [*records, running])
+    assert told(rebuilt) == told(lived)
+    assert [rebuilt.propose() for _ in range(3)] == [lived.propose() for _ in range(3)]
+
+
+def test_study_rebuilt_lets_a_running_trial_go_on(make_sweep):
+    lived = Study(make_sweep(), "lived")
+    record = play(lived, (0.3,), "running")
+    rebuilt = Study(make_sweep(), "rebuilt", [record])
+    record.curve.append({"epoch": 2, "objective": 0.5, "seconds": 1.0})
+    record.objective, record.state = 0.5, "complete"
+    rebuilt.advanced(record, {})
+    rebuilt.ended(record)
+    assert told(rebuilt) == [(0, "COMPLETE", 0.5, record.params, {1: 0.3, 2: 0.5})]
+
+
+def test_study_with_a_missing_number_is_refused(make_sweep, study):
+    record = play(study, (0.1,))
+    record.number = 1
+    with pytest.raises(CheckpointError, match="trial 0 must be in the journal"):
+        Study(make_sweep(), "rebuilt", [record])
+
+
+def test_other_seeds_propose_otherwise(make_sweep):
+    one, two = (Study(make_sweep({"seed": seed}), "s") for seed in (0, 1))
+    assert [one.propose() for _ in range(2)][1] != [two.propose() for _ in range(2)][1]
+    assert len({seed_of(seed, number) for seed in range(9) for number in range(9)}) == 81
+
+
+def load(path):
+    return optuna.load_study(study_name=None, storage=f"sqlite:///{path}")
+
+
+def test_mirror_follows_the_study_and_starts_anew(study, tmp_path):
+    path = tmp_path / "study.db"
+    path.write_text("torn")
+    mirror = StudyMirror(study, path)
+    record = play(study, (0.3,), "running")
+    mirror.started(record)
+    assert [trial.state.name for trial in load(path).trials] == ["RUNNING"]
+    record.state = "pruned"
+    study.ended(record)
+    mirror.ended(record)
+    for one in play_many(study, 4):
+        mirror.started(one)
+    mirror.close()
+    copy = load(path)
+    assert copy.study_name == "test"
+    assert [t.user_attrs for t in copy.trials] == [t.user_attrs for t in study.optuna.trials]
+    assert [(t.number, t.state.name, t.value, t.params, t.intermediate_values) for t in copy.trials] == told(
+        study
+    )
+
+
+def test_distributions_are_optunas():
+    space = {
+        "a": Dimension(distribution="log_uniform", low=1e-3, high=1),
+        "b": Dimension(distribution="uniform", low=0, high=1, step=0.5),
+        "c": Dimension(distribution="integer", low=2, high=6, step=2),
+        "d": Dimension(distribution="categorical", choices=("x", None, True)),
+    }
+    assert distributions(space) == {
+        "a": FloatDistribution(1e-3, 1, log=True),
+        "b": FloatDistribution(0, 1, step=0.5),
+        "c": IntDistribution(2, 6, step=2),
+        "d": CategoricalDistribution(("x", None, True)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("tpe", optuna.samplers.TPESampler), ("random", optuna.samplers.RandomSampler)]
+)
+def test_make_sampler_by_name(name, kind):
+    assert isinstance(make_sampler(name, 0), kind)

@@ -1,0 +1,83 @@
+"""`rocore compare`: sweeps or runs side by side."""
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from tune.comparison import Side
+
+METRIC = "novel_test.b3_f1"
+
+
+@click.command(short_help="Compare sweeps or runs: configurations, figures, paired test.")
+@click.argument(
+    "directories",
+    metavar="DIR DIR ...",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+)
+@click.option("--metric", default=METRIC, show_default=True, help="Of the paired test.")
+@click.option(
+    "--csv", "csv_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write every value here."
+)
+def compare(directories: tuple[Path, ...], metric: str, csv_file: Path | None) -> None:
+    r"""Compare the sweeps or runs in two or more directories.
+
+    Shows the keys in which their configurations differ, mean and standard deviation of every metric, and a paired test
+    of each against the first over the seeds that they share. Runs that differ in their seed alone count as one
+    configuration over several seeds; of a sweep, the configuration that it chose is compared.
+
+    \b
+    rocore compare sweeps/a sweeps/b
+    rocore compare runs/a-seed0 runs/a-seed1 runs/b-seed0 runs/b-seed1 --csv values.csv
+    """
+    from rich.console import Console
+
+    from tune.comparison import csv_rows, pair, read_sides, share_data
+    from tune.statistics import verdict_text
+
+    sides = read_sides(directories)
+    for table in _tables(sides):
+        Console().print(table)
+    first = sides[0]
+    for other in sides[1:]:
+        if share_data(first, other):
+            names = f"configuration {other.label}", f"configuration {first.label}"
+            click.echo(verdict_text(*names, metric, pair(first, other, metric)))
+        else:
+            click.echo(
+                f"No test of {other.label} against {first.label}: their data differ, so that no seed is shared."
+            )
+    if csv_file is not None:
+        with csv_file.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows(csv_rows(sides))
+
+
+def _tables(sides: "list[Side]") -> "list[RenderableType]":
+    from rich.table import Table
+
+    from tune.comparison import differing_keys, summaries
+
+    keys = Table(title="keys that differ", title_justify="left")
+    figures = Table(title="mean +- standard deviation (number of seeds)", title_justify="left")
+    for table in (keys, figures):
+        table.add_column("")
+        for side in sides:
+            table.add_column(side.label, justify="right")
+    for key, row in differing_keys(sides).items():
+        keys.add_row(key, *(str(value) for value in row))
+    for metric, found in summaries(sides).items():
+        cells = [
+            ""
+            if each is None
+            else f"{each.mean:.4f}" + (f" +- {each.std:.4f}" if each.std is not None else "") + f" ({each.n})"
+            for each in found
+        ]
+        figures.add_row(metric, *cells)
+    return [keys, figures] if keys.row_count else ["The configurations don't differ.", figures]

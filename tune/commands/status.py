@@ -1,0 +1,84 @@
+"""`rocore sweep status`: how a sweep stands, from any process."""
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from tune.status import Status
+
+WATCH_S = 5.0
+QUIET_S = 600.0
+"""A sweep that has written nothing for as long is probably not running any more."""
+
+
+@click.command(short_help="Show how a sweep stands.")
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--watch", is_flag=True, help=f"Show it again every {WATCH_S:.0f} seconds, until the sweep is complete."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one line each time.")
+def status(directory: Path, watch: bool, as_json: bool) -> None:
+    r"""Show how the sweep in DIRECTORY stands: the best so far, what runs, what failed and why, and the time left.
+
+    Reads the directory alone, so that it works from another process and while the sweep runs.
+
+    \b
+    rocore sweep status sweeps/a
+    rocore sweep status sweeps/a --watch
+    rocore sweep status sweeps/a --json | jq .complete
+    """
+    from tune.status import as_tree, read_status
+
+    while True:
+        now = read_status(directory)
+        if watch and not as_json:
+            click.clear()
+        click.echo(json.dumps(as_tree(now)) if as_json else describe(now, directory))
+        if now.is_complete or not watch:
+            return
+        time.sleep(WATCH_S)
+
+
+def describe(status: "Status", directory: Path) -> str:
+    """Return a status for reading."""
+    from tune.plan_table import hours_text
+    from tune.progress import format_params
+
+    lines = [f"{status.name}: {'complete' if status.is_complete else 'not complete'}"]
+    for phase in status.phases:
+        counts = ", ".join(
+            f"{phase.count(state)} {state}"
+            for state in ("complete", "pruned", "failed", "running")
+            if phase.count(state)
+        )
+        lines.append(f"{phase.title}: {counts or 'not begun'}, of at most {phase.most}")
+    if status.best is not None:
+        best = status.best
+        lines.append(
+            f"best so far: trial {best.name} with {best.objective:.4f}  {format_params(best.params)}"
+        )
+    for record in status.in_state("running"):
+        score = "" if not record.objective else f", {record.objective:.4f}"
+        lines.append(f"running: {record.name}, {record.epochs} epochs{score}  {format_params(record.params)}")
+    for record in status.in_state("failed"):
+        lines.append(f"failed: {record.name} after {record.epochs} epochs: {_first_line(record.error)}")
+    if status.verdict is not None:
+        lines.append(status.verdict)
+        return "\n".join(lines)
+    lines.append(
+        f"time left: {'not known yet' if status.left_s is None else f'at most about {hours_text(status.left_s)}'}"
+    )
+    if status.idle_s > QUIET_S:
+        lines.append(
+            f"nothing was written for {hours_text(status.idle_s)}; if it isn't running any more, go on with: "
+            f"rocore sweep --resume {directory}"
+        )
+    return "\n".join(lines)
+
+
+def _first_line(error: str | None) -> str:
+    return (error or "no cause is known").splitlines()[0]

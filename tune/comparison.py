@@ -1,0 +1,162 @@
+"""Two or more sweeps or runs side by side: what differs in their configurations, and in their figures."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rocore.config import load_config
+from rocore.errors import CheckpointError, ConfigError
+from tune.config import load_sweep
+from tune.statistics import Comparison, Summary, compare, summarize
+
+NOT_COMPARED = ("seed", "train.device", "train.num_threads", "cache.root", "data.root")
+"""Keys that say which of several repetitions a run is, or where it ran."""
+GROUPS = ("novel_test", "all_test")
+Scores = Mapping[str, Mapping[int, float]]
+"""By metric and seed."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One configuration that was trained, over one seed or several.
+
+    Attributes:
+        label: The directory, and in a sweep the configuration's name.
+        keys: Dotted RoCORE keys.
+        scores: Metrics of the novel test split by seed.
+    """
+
+    label: str
+    keys: Mapping[str, Any]
+    scores: Scores
+
+
+def read_sides(directories: Sequence[Path]) -> list[Side]:
+    """Read what each directory holds; runs that differ in their seed alone become one.
+
+    Of a sweep, the configuration that it chose is taken, over the seeds of its final comparison.
+
+    Raises:
+        CheckpointError: If a directory is neither a finished sweep nor a finished run.
+        ConfigError: If fewer than two configurations are left.
+    """
+    sides: list[Side] = []
+    for directory in directories:
+        new = _read_side(directory)
+        same = next((i for i, side in enumerate(sides) if _compared(side) == _compared(new)), None)
+        if same is not None and not _shared_seeds(sides[same], new):
+            sides[same] = _merged(sides[same], new)
+        else:
+            sides.append(new)
+    if len(sides) < 2:
+        raise ConfigError(
+            "a comparison needs two configurations, but these directories hold one over several seeds; "
+            "name a directory with another configuration"
+        )
+    return sides
+
+
+def differing_keys(sides: Sequence[Side]) -> dict[str, list[Any]]:
+    """Return the keys in which the configurations differ, with every side's value (None where it has none)."""
+    keys = dict.fromkeys(key for side in sides for key in _compared(side))
+    rows = {key: [side.keys.get(key) for side in sides] for key in keys}
+    return {key: row for key, row in rows.items() if any(value != row[0] for value in row)}
+
+
+def summaries(sides: Sequence[Side]) -> dict[str, list[Summary | None]]:
+    """Return mean, standard deviation and interval of every metric and side."""
+    metrics = dict.fromkeys(metric for side in sides for metric in side.scores)
+    return {
+        metric: [
+            summarize(list(values.values())) if (values := side.scores.get(metric)) else None
+            for side in sides
+        ]
+        for metric in metrics
+    }
+
+
+def share_data(first: Side, other: Side) -> bool:
+    """Tell whether equal seeds mean equal splits: a pair of other data is none."""
+    data = [
+        {key: value for key, value in _compared(each).items() if key.startswith("data.")}
+        for each in (first, other)
+    ]
+    return data[0] == data[1]
+
+
+def pair(first: Side, other: Side, metric: str) -> Comparison:
+    """Compare a metric over the seeds that both sides share; the difference is (other - first)."""
+    ours, theirs = other.scores.get(metric, {}), first.scores.get(metric, {})
+    seeds = sorted(set(ours) & set(theirs))
+    return compare([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
+
+
+def csv_rows(sides: Sequence[Side]) -> Iterator[tuple[object, ...]]:
+    """Yield a header and one row for each side, metric and seed."""
+    yield ("configuration", "metric", "seed", "value")
+    for side in sides:
+        for metric, values in side.scores.items():
+            for seed, value in values.items():
+                yield (side.label, metric, seed, value)
+
+
+def _read_side(directory: Path) -> Side:
+    try:
+        if (directory / "results.json").is_file():
+            return _read_sweep(directory)
+        return _read_run(directory)
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        raise CheckpointError(
+            f"{directory} must be a complete sweep or a finished run, but {type(error).__name__}: {error}; "
+            "let it come to its end first"
+        ) from error
+
+
+def _read_sweep(directory: Path) -> Side:
+    results = json.loads((directory / "results.json").read_text(encoding="utf-8"))
+    chosen = results["final"][0]
+    scores = {
+        metric: dict(zip(chosen["seeds"], summary["values"], strict=True))
+        for metric, summary in chosen["metrics"].items()
+    }
+    tree = load_sweep(directory / "config.yaml").tree(chosen["params"])
+    return Side(f"{directory.name} ({chosen['name']})", dict(_flat(tree)), scores)
+
+
+def _read_run(directory: Path) -> Side:
+    config = load_config(directory / "config.yaml")
+    metrics = json.loads((directory / "metrics.json").read_text(encoding="utf-8"))
+    figures = {
+        name: value
+        for name, value in _flat(metrics)
+        if name.partition(".")[0] in GROUPS or name.count("accuracy")
+    }
+    scores = {name: {config.seed: float(value)} for name, value in figures.items()}
+    return Side(directory.name, dict(_flat(config.model_dump(mode="json"))), scores)
+
+
+def _merged(side: Side, other: Side) -> Side:
+    scores = {
+        metric: {**side.scores.get(metric, {}), **other.scores.get(metric, {})}
+        for metric in dict.fromkeys((*side.scores, *other.scores))
+    }
+    return Side(side.label, side.keys, scores)
+
+
+def _shared_seeds(side: Side, other: Side) -> bool:
+    seeds = [{seed for values in each.scores.values() for seed in values} for each in (side, other)]
+    return bool(seeds[0] & seeds[1])
+
+
+def _compared(side: Side) -> dict[str, Any]:
+    return {key: value for key, value in side.keys.items() if key not in NOT_COMPARED}
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

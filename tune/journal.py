@@ -1,0 +1,156 @@
+"""The log of a sweep: every ask, report and end stands on disk before anything acts on it."""
+
+import errno
+import fcntl
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from rocore.errors import CheckpointError, ConfigError, DiskFullError
+
+FILE = "journal.jsonl"
+Event = dict[str, Any]
+"""One line: `event` says what happened, `at` when (seconds since 1970), the rest to whom and with which figures."""
+
+
+class Journal:
+    """A file of JSON lines that only grows: the one truth about what a sweep has done.
+
+    One process at a time holds it. A line that a kill tore is dropped when the file is opened again; what it told of
+    has not happened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the file.
+
+        Raises:
+            ConfigError: If another process runs this sweep.
+            CheckpointError: If a line before the last one is corrupt.
+        """
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._failure: OSError | None = None
+        try:
+            self._lock()
+            self.events, whole = _parse(path)
+            os.ftruncate(self._file, whole)
+        except BaseException:
+            self.close()
+            raise
+
+    def write(self, event: Event) -> Event:
+        """Append an event and wait until the disk has it.
+
+        Returns:
+            The event with its time.
+
+        Raises:
+            DiskFullError: If it can't be written; nothing of it stands in the file then.
+        """
+        self.check()
+        event = {**event, "at": round(time.time(), 3)}
+        line = json.dumps(event, ensure_ascii=False) + "\n"
+        before = os.fstat(self._file).st_size
+        try:
+            _write_all(self._file, line.encode())
+            os.fsync(self._file)
+        except OSError as error:
+            self._failure = error
+            os.ftruncate(self._file, before)
+            raise _full(self.path, error) from error
+        return event
+
+    def check(self) -> None:
+        """Refuse to go on after a write that failed: the log would have a gap.
+
+        Raises:
+            DiskFullError: If one did.
+        """
+        if self._failure is not None:
+            raise _full(self.path, self._failure) from self._failure
+
+    def close(self) -> None:
+        """Let other processes have it."""
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"one process at a time may run a sweep, but another one is running {self.path.parent}; "
+                "wait for its end, or stop it"
+            ) from error
+
+
+def read_events(path: Path) -> list[Event]:
+    """Return what a journal holds, also while a sweep is writing it.
+
+    Raises:
+        CheckpointError: If it is absent, or a line before the last one is corrupt.
+    """
+    try:
+        return _parse(path)[0]
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"{path.parent} must be a sweep directory that holds {path.name}, but it doesn't; "
+            f"start one with `rocore sweep CONFIG --out {path.parent}`"
+        ) from error
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Tell whether an error, or what caused it, is that no space is left."""
+    while error is not None:
+        # safetensors and SQLite raise classes of their own, with the system's words.
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(
+            words in str(error) for words in ("No space left on device", "disk is full", "os error 28")
+        ):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _parse(path: Path) -> tuple[list[Event], int]:
+    """Return the events and the length of the whole lines, in bytes."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    events: list[Event] = []
+    length = 0
+    for number, line in enumerate(lines, start=1):
+        try:
+            event = json.loads(line)
+            if not (line.endswith(b"\n") and isinstance(event, Mapping) and "event" in event):
+                raise ValueError("it isn't a whole event")
+        except ValueError as error:
+            if number == len(lines):
+                break
+            raise CheckpointError(
+                f"{path} must hold one JSON object a line, but line {number} is corrupt ({error}); "
+                "restore the file from a copy, or start the sweep anew in another directory"
+            ) from error
+        events.append(dict(event))
+        length += len(line)
+    return events, length
+
+
+def _write_all(file: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(file, data) :]
+
+
+def _full(path: Path, error: OSError) -> DiskFullError:
+    return DiskFullError(
+        f"{path.parent} must have room to write to, but {error.strerror or error}; nothing is lost: free some, then "
+        f"go on with `rocore sweep --resume {path.parent}`"
+    )

@@ -1,0 +1,193 @@
+"""Imports Optuna: proposals, from a study that is told the truth about how trials end; knows no Ray."""
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from rocore.errors import CheckpointError
+from tune.config import Dimension, Sweep, Value
+from tune.ledger import TrialRecord
+
+STATES = {
+    "running": TrialState.RUNNING,
+    "complete": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+
+
+class Study:
+    """The study of a sweep, in memory: a function of the ledger's records, whose listener it is.
+
+    A proposal is a function of the seed, the number of the trial and the trials so far, so that a resumed sweep
+    proposes what the uninterrupted one would have.
+    """
+
+    def __init__(self, sweep: Sweep, name: str, records: Sequence[TrialRecord] = ()) -> None:
+        """Rebuild the study from records.
+
+        Raises:
+            CheckpointError: If the records miss a number.
+        """
+        self.sweep = sweep
+        self.distributions = distributions(sweep.config.search.space)
+        self.optuna = optuna.create_study(direction="maximize", study_name=name)
+        for number, record in enumerate(records):
+            if record.number != number:
+                raise CheckpointError(
+                    f"trial {number} must be in the journal, but isn't; start the sweep anew"
+                )
+            self.optuna.add_trial(self.frozen(record))
+
+    def propose(self) -> tuple[int, dict[str, Value]]:
+        """Return the number and the parameters of a new trial; the first one is the paper's."""
+        number = len(self.optuna.get_trials(deepcopy=False))
+        config = self.sweep.config
+        if number == 0:
+            self.optuna.enqueue_trial(dict(self.sweep.paper))
+        self.optuna.sampler = make_sampler(config.search.searcher, seed_of(config.seed, number))
+        trial = self.optuna.ask(self.distributions)
+        return trial.number, dict(trial.params)
+
+    def started(self, record: TrialRecord) -> None:
+        """A trial runs already, as far as the study is concerned."""
+
+    def advanced(self, record: TrialRecord, scalars: Mapping[str, float]) -> None:  # noqa: ARG002
+        """Report the newest epoch of a search trial."""
+        if record.role == "search" and record.objective is not None:
+            self._trial(record).report(record.objective, record.epochs)
+
+    def ended(self, record: TrialRecord) -> None:
+        """Tell how a search trial ended: pruned with its last value, failed with its cause."""
+        if record.role != "search":
+            return
+        trial = self._trial(record)
+        if record.error is not None:
+            trial.set_user_attr("error", record.error)
+        self.optuna.tell(
+            trial,
+            record.objective if record.state == "complete" else None,
+            state=STATES[record.state],
+        )
+
+    def frozen(self, record: TrialRecord) -> FrozenTrial:
+        """Return a record as the study's trial."""
+        attributes = {"is_paper": True} if record.is_paper else {}
+        return create_trial(
+            state=STATES[record.state],
+            value=record.objective if record.state in ("complete", "pruned") else None,
+            params=record.params,
+            distributions=self.distributions,
+            intermediate_values={row["epoch"]: row["objective"] for row in record.curve},
+            user_attrs=attributes | ({"error": record.error} if record.state == "failed" else {}),
+        )
+
+    def _trial(self, record: TrialRecord) -> optuna.Trial:
+        frozen = self.optuna.get_trials(deepcopy=False)[record.number]
+        return optuna.Trial(self.optuna, frozen._trial_id)
+
+
+class StudyMirror:
+    """Keeps study.db up to date while a sweep runs, for optuna-dashboard; the journal stays the truth."""
+
+    def __init__(self, study: Study, path: Path) -> None:
+        """Write the file anew: what a killed sweep left there may be torn."""
+        self.study = study
+        path.unlink(missing_ok=True)
+        Path(f"{path}-journal").unlink(missing_ok=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", category=optuna.exceptions.ExperimentalWarning)
+            self._storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+        source = study.optuna
+        self._id = self._storage.create_new_study(source.directions, source.study_name)
+        self._open: dict[int, int] = {}
+        self._num_known = 0
+        self.sync()
+
+    def sync(self) -> None:
+        """Bring the file up to the study: new trials, new epochs, ends."""
+        trials = self.study.optuna.get_trials(deepcopy=False)
+        for trial in trials[self._num_known :]:
+            copy = self._storage.create_new_trial(self._id, template_trial=trial)
+            if not trial.state.is_finished():
+                self._open[trial.number] = copy
+        self._num_known = len(trials)
+        for number, copy in list(self._open.items()):
+            self._update(trials[number], copy)
+
+    def _update(self, trial: FrozenTrial, copy: int) -> None:
+        known = self._storage.get_trial(copy).intermediate_values
+        for epoch, value in trial.intermediate_values.items():
+            if epoch not in known:
+                self._storage.set_trial_intermediate_value(copy, epoch, value)
+        if trial.state.is_finished():
+            for name, text in trial.user_attrs.items():
+                self._storage.set_trial_user_attr(copy, name, text)
+            self._storage.set_trial_state_values(copy, trial.state, trial.values)
+            del self._open[trial.number]
+
+    def started(self, record: TrialRecord) -> None:
+        """Show that a trial runs."""
+        if record.role == "search":
+            self.sync()
+
+    def advanced(self, record: TrialRecord, scalars: Mapping[str, float]) -> None:
+        """Epochs are shown when any trial starts or ends: a commit for each would cost more than it tells."""
+
+    def ended(self, record: TrialRecord) -> None:
+        """Show how a trial ended."""
+        if record.role == "search":
+            self.sync()
+
+    def close(self) -> None:
+        """Bring the file up to the study a last time, and let go of it."""
+        self.sync()
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+
+
+def distributions(space: Mapping[str, Dimension]) -> dict[str, BaseDistribution]:
+    """Return Optuna's distributions of a checked space."""
+    return {key: _distribution(dimension) for key, dimension in space.items()}
+
+
+def _distribution(dimension: Dimension) -> BaseDistribution:
+    if dimension.distribution == "categorical":
+        return CategoricalDistribution(dimension.choices or ())
+    assert dimension.low is not None
+    assert dimension.high is not None
+    if dimension.distribution == "integer":
+        return IntDistribution(int(dimension.low), int(dimension.high), step=int(dimension.step or 1))
+    log = dimension.distribution == "log_uniform"
+    return FloatDistribution(float(dimension.low), float(dimension.high), log=log, step=dimension.step)
+
+
+def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+    """Return Optuna's sampler: TPE (over all keys jointly) or a Gaussian process, both random at first, or random."""
+    if name == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    if name == "gp":
+        return optuna.samplers.GPSampler(seed=seed)
+    return optuna.samplers.TPESampler(seed=seed)
+
+
+def seed_of(seed: int, number: int) -> int:
+    """Return the sampler's seed for a trial."""
+    return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
+
+
+def quiet_optuna() -> None:
+    """Silence Optuna's log lines; warnings stay, but for one that says that its optimizer isn't the fastest."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    logging.getLogger("optuna._gp.batched_lbfgsb").setLevel(logging.ERROR)

@@ -1,0 +1,90 @@
+"""Imports Ray: early stopping whose rungs survive the sweep's process."""
+
+# ruff: noqa: ARG002 - the signatures are Ray's
+
+from collections.abc import Iterable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from ray.tune.experiment import Trial as RayTrial
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+
+from tune.config import Sweep
+from tune.journal import Event
+from tune.ray_searcher import METRIC
+from tune.space import joint_budget
+
+TIME = "joint_epoch"
+
+
+class NamedASHA(ASHAScheduler):
+    """ASHA whose rungs know trials by the sweep's names, so that they can be rebuilt from the journal.
+
+    To Ray, a trial that goes on in another process is another trial; in the rungs it stays the same.
+    """
+
+    def on_trial_add(self, tune_controller: Any, trial: RayTrial) -> None:
+        """Take a trial in, once."""
+        self._add(trial.config["spec"]["name"])
+
+    def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: Mapping[str, Any]) -> str:
+        """Decide whether a trial goes on."""
+        return str(super().on_trial_result(tune_controller, _named(trial.config["spec"]["name"]), result))
+
+    def on_trial_complete(self, tune_controller: Any, trial: RayTrial, result: Mapping[str, Any]) -> None:
+        """Note the last score of a trial."""
+        super().on_trial_complete(tune_controller, _named(trial.config["spec"]["name"]), result)
+
+    def on_trial_remove(self, tune_controller: Any, trial: RayTrial) -> None:
+        """Forget a trial that never ran."""
+        super().on_trial_remove(tune_controller, _named(trial.config["spec"]["name"]))
+
+    def replay(self, events: Iterable[Event]) -> set[str]:
+        """Rebuild the rungs from the events of the search.
+
+        Returns:
+            Names of the trials that are stopped, whether or not they were told so.
+        """
+        stopped: set[str] = set()
+        last: dict[str, Event] = {}
+        for event in events:
+            if event["event"] == "ask":
+                self._add(event["name"])
+            elif event["event"] == "report":
+                last[event["name"]] = event
+                if not event["finished"] and self._decide(event) == TrialScheduler.STOP:
+                    stopped.add(event["name"])
+            elif event["event"] == "end" and event["state"] != "failed":
+                super().on_trial_complete(None, _named(event["name"]), last[event["name"]])
+        return stopped
+
+    def _decide(self, event: Event) -> str:
+        return str(super().on_trial_result(None, _named(event["name"]), event))
+
+    def _add(self, name: str) -> None:
+        if name not in self._trial_info:
+            super().on_trial_add(None, _named(name))
+
+
+def make_scheduler(sweep: Sweep) -> TrialScheduler:
+    """Return ASHA in joint epochs, or first in, first out.
+
+    Rungs lie in the joint phase alone: scores of pre-training say nothing, and rungs that are powers of the epochs
+    in all would be few and late.
+    """
+    scheduler = sweep.config.scheduler
+    if scheduler.name == "none":
+        return FIFOScheduler()
+    max_epochs = joint_budget(sweep.base, sweep.config.search.space)
+    return NamedASHA(
+        time_attr=TIME,
+        metric=METRIC,
+        mode="max",
+        max_t=max_epochs,
+        grace_period=min(scheduler.grace_epochs, max_epochs),
+        reduction_factor=scheduler.reduction_factor,
+    )
+
+
+def _named(name: str) -> Any:
+    return SimpleNamespace(trial_id=name)
