@@ -48,7 +48,7 @@ class TrialRecord:
     finished: bool = False
     """Whether its last epoch was its own last one; it may not have been told so yet."""
     num_starts: int = 0
-    """Processes that it has had."""
+    """Processes that it has been given; each has a folder of its own."""
     num_lost: int = 0
     """Processes lost since its last epoch."""
 
@@ -91,7 +91,7 @@ class Listener(Protocol):
     """Who wants to hear what trials do."""
 
     def started(self, record: TrialRecord) -> None:
-        """A trial got a process: its first, or another one after a loss or a kill."""
+        """A trial is given a process: its first, or another one after a loss or a kill."""
 
     def advanced(self, record: TrialRecord, scalars: Mapping[str, float]) -> None:
         """A trial finished an epoch; its curve holds it already."""
@@ -268,12 +268,13 @@ class Ledger:
                 params=record.params,
             )
 
-    def start(self, record: TrialRecord) -> None:
-        """Note that a trial got a process."""
+    def start(self, record: TrialRecord) -> TrialRecord:
+        """Note that a trial is given a process; return the ledger's own record of it."""
         self.ask(record)
         self._write("start", name=record.name)
         for listener in self.listeners:
             listener.started(self.records[record.name])
+        return self.records[record.name]
 
     def report(self, name: str, result: Mapping[str, Any]) -> None:
         """Note an epoch. One that is trained again, from an older checkpoint, stands as it was first told."""

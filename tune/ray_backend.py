@@ -16,7 +16,7 @@ import ray.tune as ray_tune
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from rocore.errors import ConfigError
+from rocore.errors import ConfigError, SweepError
 from tune.checkpoints import KEPT_WHILE_RUNNING, attempt_name, keep_newest
 from tune.config import ResourcesConfig, Sweep
 from tune.interruption import take_signals
@@ -28,6 +28,7 @@ from tune.ray_searcher import LedgerSearcher
 from tune.specification import search_spec
 from tune.trial import Trial
 
+START_TRIES = 3
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -195,10 +196,7 @@ def _trial_name(trial: RayTrial) -> str:
 def _connect(resources: ResourcesConfig, temporary: Path) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if resources.address is None:
-        temporary.mkdir(parents=True, exist_ok=True)
-        # Without its control process nothing goes on; by default Ray waits a minute for it before it ends this process.
-        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "15")
-        ray.init(address="local", _temp_dir=str(temporary), include_dashboard=False, **quiet)
+        _start(temporary, quiet)
         return
     try:
         ray.init(address=resources.address, **quiet)
@@ -207,6 +205,25 @@ def _connect(resources: ResourcesConfig, temporary: Path) -> None:
             f"`resources.address` must name a running Ray, but {resources.address!r} isn't one: {error}; "
             f"start one, or set it to null for a Ray of the sweep's own"
         ) from error
+
+
+def _start(temporary: Path, quiet: Mapping[str, Any]) -> None:
+    temporary.mkdir(parents=True, exist_ok=True)
+    # Without its control process nothing goes on; by default Ray waits a minute for it before it ends this process.
+    os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "15")
+    for tries_left in reversed(range(START_TRIES)):
+        try:
+            ray.init(address="local", _temp_dir=str(temporary), include_dashboard=False, **quiet)
+        except Exception as error:
+            # Ray gives itself 30 s and then raises a bare Exception; a busy machine may need longer.
+            ray.shutdown()
+            if not tries_left:
+                raise SweepError(
+                    f"Ray must start on this machine, but {error}; nothing is lost: `rocore sweep --resume DIR` "
+                    "tries again, and ray/driver.log in the sweep directory may say more"
+                ) from error
+        else:
+            return
 
 
 @contextmanager

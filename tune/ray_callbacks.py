@@ -15,7 +15,6 @@ from rocore.errors import DiskFullError, SweepError
 from tune.journal import is_disk_full
 from tune.ledger import Ledger
 from tune.ray_searcher import LedgerSearcher
-from tune.specification import record_of
 
 
 class LedgerCallback(ray_tune.Callback):
@@ -27,10 +26,6 @@ class LedgerCallback(ray_tune.Callback):
     def __getstate__(self) -> dict[str, Any]:
         """Ray stores its callbacks with every experiment; the ledger lives in this process alone."""
         return {}
-
-    def on_trial_start(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: object) -> None:
-        """A trial got its process."""
-        self.ledger.start(record_of(trial.config["spec"]))
 
     def on_trial_result(
         self,
@@ -63,7 +58,6 @@ class LedgerCallback(ray_tune.Callback):
         spec, error = trial.config["spec"], trial.get_pickled_error() or trial.get_error()
         if is_disk_full(error if isinstance(error, BaseException) else None):
             raise DiskFullError(_cause(error))
-        self.ledger.ask(record_of(spec))
         if self.ledger.lose(spec["name"], _cause(error), again=not isinstance(error, OutOfMemoryError)):
             self.searcher.wait(spec)
 

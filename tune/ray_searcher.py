@@ -47,13 +47,12 @@ class LedgerSearcher(Searcher):
         spec = self._waiting.popleft() if self._waiting else self.propose()
         if spec is None:
             return None if self._active else str(Searcher.FINISHED)
-        # Asked before it is given away: a trial that runs stands in the journal.
-        self.ledger.ask(record_of(spec))
-        record = self.ledger.records[spec["name"]]
+        # In the journal before it is given away: no process, and no folder, is used by two attempts.
+        record = self.ledger.start(record_of(spec))
         self._active[trial_id] = record.name
         checkpoints = [str(path) for path in newest_first(self.folder, record)]
         folder = str(self.ledger.directory.folder(record))
-        return {"spec": {**spec, "folder": folder, "attempt": record.num_starts, "checkpoints": checkpoints}}
+        return {"spec": {**spec, "folder": folder, "attempt": record.num_starts - 1, "checkpoints": checkpoints}}
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False

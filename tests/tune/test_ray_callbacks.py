@@ -9,6 +9,7 @@ from rocore.errors import DiskFullError, SweepError
 from tune import ray_callbacks
 from tune.ledger import Ledger, SweepDirectory
 from tune.ray_callbacks import LedgerCallback
+from tune.specification import record_of
 
 SPEC = {"name": "0002", "role": "search", "number": 2, "params": {"a": 1}, "seed": 0}
 EPOCH = {
@@ -31,6 +32,7 @@ def make_trial(error=None):
 @pytest.fixture
 def ledger(tmp_path):
     with Ledger(SweepDirectory(tmp_path)) as ledger:
+        ledger.start(record_of(SPEC))
         yield ledger
 
 
@@ -44,21 +46,18 @@ def callback(ledger, waiting):
     return LedgerCallback(ledger, SimpleNamespace(wait=waiting.append))
 
 
-def test_callback_turns_rays_events_into_a_record(callback, ledger):
-    callback.on_trial_start(0, [], make_trial())
+def test_callback_turns_a_result_of_rays_into_an_epoch(callback, ledger):
     callback.on_trial_result(0, [], make_trial(), EPOCH)
     record = ledger.records["0002"]
     assert (record.number, record.params, record.state, record.objective) == (2, {"a": 1}, "running", 0.3)
 
 
 def test_callback_ends_a_trial_that_says_why_it_failed(callback, ledger):
-    callback.on_trial_start(0, [], make_trial())
     callback.on_trial_result(0, [], make_trial(), FAILED)
     assert (ledger.records["0002"].state, ledger.records["0002"].error) == ("failed", "loss is nan")
 
 
 def test_callback_stops_the_sweep_and_not_the_trial_where_the_disk_is_full(callback, ledger):
-    callback.on_trial_start(0, [], make_trial())
     with pytest.raises(DiskFullError, match="No space left"):
         callback.on_trial_result(0, [], make_trial(), FAILED | {"disk_full": True, "error": FULL})
     saving = RayTaskError("save", FULL, RuntimeError("I/O error: No space left on device (os error 28)"))

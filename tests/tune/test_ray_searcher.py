@@ -44,7 +44,6 @@ def test_searcher_gives_a_lost_trial_again_with_its_checkpoints(ledger, tmp_path
     searcher = make(ledger, tmp_path, new=(0, 1))
     first = searcher.suggest("a")["spec"]
     assert (first["attempt"], first["checkpoints"]) == (0, [])
-    ledger.start(ledger.records["0000"])
     for index in (0, 1):
         (tmp_path / "0000" / f"checkpoint_00000{index}").mkdir(parents=True)
     searcher.on_trial_complete("a", error=True)

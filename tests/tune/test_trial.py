@@ -1,0 +1,82 @@
+"""One trial in this process, without a running Ray."""
+
+import pytest
+
+from tune.specification import search_spec
+from tune.trial import Trial
+
+
+@pytest.fixture
+def make_trial(make_sweep, engine):
+    class FakeTrial(Trial):
+        def engine(self):
+            return engine
+
+    def make(margin=2.0, **more):
+        params = {"loss.pair_margin": margin}
+        # Without Ray's own constructor, which looks for a node.
+        trial = FakeTrial.__new__(FakeTrial)
+        trial.setup({"spec": {**search_spec(make_sweep(), 1, params), **more}})
+        return trial
+
+    return make
+
+
+@pytest.fixture
+def checkpoints(make_trial, tmp_path):
+    """Checkpoints of epochs 1 to 3, newest first."""
+    trial, folders = make_trial(), []
+    for epoch in (1, 2, 3):
+        trial.step()
+        folders.insert(0, tmp_path / f"checkpoint-{epoch}")
+        folders[0].mkdir()
+        trial.save_checkpoint(str(folders[0]))
+    return folders
+
+
+def go_on(make_trial, checkpoints):
+    return make_trial(checkpoints=[str(path) for path in checkpoints]).step()
+
+
+def test_trial_goes_on_from_its_newest_checkpoint(make_trial, checkpoints):
+    trial = make_trial()
+    uninterrupted = [trial.step() for _ in range(4)][-1]
+    assert go_on(make_trial, checkpoints) | {"seconds": 0} == uninterrupted | {"seconds": 0}
+
+
+@pytest.mark.parametrize("name", ["scores.json", "fold-1/fake.json"])
+def test_trial_falls_back_to_the_checkpoint_before_a_torn_one(make_trial, checkpoints, name):
+    (checkpoints[0] / name).unlink()
+    assert go_on(make_trial, checkpoints)["epoch"] == 3
+
+
+def test_trial_whose_checkpoints_are_all_torn_begins_anew(make_trial, checkpoints):
+    for path in checkpoints:
+        (path / "scores.json").write_text("[0.1, 0.")
+    assert go_on(make_trial, checkpoints)["epoch"] == 1
+
+
+@pytest.mark.parametrize("objective", [float("nan"), float("inf")])
+def test_trial_with_an_objective_that_is_not_finite_fails(make_trial, engine, monkeypatch, objective):
+    monkeypatch.setattr("tune.objective.PseudoNovelRun.score", lambda *_: objective)
+    trial = make_trial()
+    trial.step()
+    result = trial.step()
+    assert (result["failed"], result["done"], result["disk_full"]) == (True, True, False)
+    assert "the objective must be finite" in result["error"]
+
+
+def test_trial_out_of_memory_fails_with_its_cause(make_trial, monkeypatch):
+    def hungry(*_):
+        raise MemoryError("2 GiB asked for")
+
+    monkeypatch.setattr("tune.objective.Run.run_epoch", hungry)
+    assert make_trial().step()["error"] == "2 GiB asked for"
+
+
+def test_trial_says_that_the_disk_is_full(make_trial, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tune.objective.Run.run_epoch", full)
+    assert make_trial().step()["disk_full"]
