@@ -28,5 +28,6 @@ class CurveLogger:
         self._open[record.name].log(record.epochs, {**figures, **(record.metrics or {})})
 
     def ended(self, record: TrialRecord) -> None:
-        """Close the trial's run."""
-        self._open.pop(record.name).close()
+        """Close the trial's run; one that a killed sweep left at its end has none here."""
+        if record.name in self._open:
+            self._open.pop(record.name).close()

@@ -59,8 +59,11 @@ class Progress:
         self._elapsed[record.name] = time.monotonic() - self._starts[record.name]
 
     def ended(self, record: TrialRecord) -> None:
-        """A trial ended."""
-        self._elapsed[record.name] = time.monotonic() - self._starts[record.name]
+        """A trial ended; one that a killed sweep left at its end has no start here."""
+        if record.name in self._starts:
+            self._elapsed[record.name] = time.monotonic() - self._starts[record.name]
+        else:
+            self.restored(record)
         if self._live is None:
             click.echo(self.line(record))
 

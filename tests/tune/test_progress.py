@@ -44,6 +44,13 @@ def test_away_from_a_terminal_one_line_a_finished_trial_and_nothing_else(progres
     assert progress.console.file.getvalue().strip() == ""
 
 
+def test_trial_of_an_earlier_session_is_counted_whether_its_end_was_written_or_not(progress, capsys):
+    progress.restored(record(0, "complete"))
+    progress.ended(record(1, "pruned"))
+    assert capsys.readouterr().out.startswith("[2/4] 0001 pruned after 3 epochs, 1 s")
+    assert "2 of 4 done" in render(progress)
+
+
 def test_on_a_terminal_the_table_is_drawn(capsys):
     console = Console(file=io.StringIO(), force_terminal=True, width=160)
     with Progress("demo: search", 4, console) as progress:
