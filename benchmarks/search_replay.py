@@ -22,11 +22,11 @@ from tune.surrogate import Surrogate, encode
 
 HERE = Path(__file__).parent
 SWEEP = HERE.parent / "configs" / "tune" / "fewrel_minilm.yaml"
-SEEDS = range(8)
+SEEDS = range(5)
 FULL_TRIALS = 32
 """The budget, in trials that are trained to their end."""
-BEST = (0.55, 0.3, 0.8, 0.4, 0.5)
-"""Where the hill's top lies, in the unit cube."""
+BEST = (0.25, 0.75, 0.4, 0.7, 0.75)
+"""Where the hill's top lies, in the unit cube: away from the paper's configuration, which every search begins with."""
 WEIGHTS = (1.0, 0.5, 0.25, 0.05, 1.5)
 CANDIDATES = tuple(f"trial-{number}" for number in range(8))
 RACES = 1000

@@ -77,7 +77,7 @@ def test_sweep_sequential_runs_one_trial_at_a_time(sweep_file, calls):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "one of CONFIG, --resume DIR and --extend N DIR must be given"),
+        ([], "one of CONFIG, --resume DIR, --extend N DIR and --replay DIR must be given"),
         (["{file}", "--resume", "{folder}"], "one of CONFIG"),
         (["--resume", "{folder}", "--extend", "2", "{folder}"], "one of CONFIG"),
         (["--resume", "{folder}", "--set", "seed=3"], "go on with a sweep as it is"),

@@ -116,7 +116,8 @@ def sweep(
     else:
         if out is not None or overrides or sequential or dry_run:
             raise click.UsageError(
-                "--resume, --extend and --replay take a sweep as it is, without --out, --set, --sequential or --dry-run"
+                "--resume, --extend and --replay go on with a sweep as it is, without --out, --set, --sequential "
+                "or --dry-run"
             )
         if replay is not None:
             _replay(replay)
