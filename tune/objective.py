@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rocore.config import Config, override
 from rocore.errors import CheckpointError, ConfigError
 from tune.config import ObjectiveConfig
+from tune.representations import FILE as REPRESENTATIONS
+from tune.representations import Representations
 
 if TYPE_CHECKING:
     from rocore import EpochReport, Evaluator, Prepared, Trainer, TrainingTask
@@ -179,6 +181,20 @@ class FinalRun(Run):
     def __init__(self, trainer: "Trainer", evaluator: "Evaluator | None") -> None:
         super().__init__([trainer])
         self._evaluator = evaluator
+        self.representations = Representations()
+
+    def run_epoch(self) -> EpochScore:
+        """Train one epoch, and keep h' at the start, after pre-training and after training."""
+        trainer = self.trainers[0]
+        if trainer.epoch == 0:
+            self.representations.take("start", trainer)
+        score = super().run_epoch()
+        if trainer.epoch == trainer.config.train.pretrain_epochs:
+            self.representations.take("pretrained", trainer)
+        if score.finished:
+            self.representations.take("trained", trainer)
+            self.representations.name(trainer, self._evaluator)
+        return score
 
     def score(self, index: int, report: "EpochReport") -> float:  # noqa: ARG002
         """Nobody selects by a re-evaluation: no score before its end."""
@@ -189,6 +205,16 @@ class FinalRun(Run):
         if self._evaluator is not None:
             return {name: float(value) for name, value in self._evaluator.evaluate(self.trainers[0]).items()}
         return label_free(reports[-1]) if reports else {}
+
+    def save(self, folder: Path) -> None:
+        """Write the trainer and the representations so far."""
+        super().save(folder)
+        self.representations.save(folder / REPRESENTATIONS)
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+        super().load(folder)
+        self.representations = Representations.load(folder / REPRESENTATIONS)
 
 
 def label_free(report: "EpochReport") -> dict[str, float]:

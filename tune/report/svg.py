@@ -86,9 +86,15 @@ def to_svg(figure: "Figure", name: str) -> str:
     text = re.sub(r' transform="rotate\(-0 [^"]*"', "", text)
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = text.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
+    text = re.sub(r'\b(?:d|x|y|transform)="[^"]*"', _rounded, text)
     for stand_in, variable in VARIABLES.items():
         text = text.replace(stand_in, f"var(--{variable})")
     return text.strip()
+
+
+def _rounded(attribute: "re.Match[str]") -> str:
+    """Two decimals of a point are more than a screen shows, and half the bytes."""
+    return re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", attribute[0])
 
 
 def legend_above(axes: "Axes") -> None:

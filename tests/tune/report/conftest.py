@@ -143,6 +143,7 @@ def make_tree():
             "best_trial": best["number"],
             "trials": trials,
         },
+        "resources": {"cpus_per_trial": 2.0, "gpus_per_trial": 0.0},
         "final": final,
         "verdict": {
             "best": final[0]["name"],
