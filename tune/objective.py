@@ -193,7 +193,7 @@ class FinalRun(Run):
             self.representations.take("pretrained", trainer)
         if score.finished:
             self.representations.take("trained", trainer)
-            self.representations.name(trainer, self._evaluator)
+            self.representations.label(trainer, self._evaluator)
         return score
 
     def score(self, index: int, report: "EpochReport") -> float:  # noqa: ARG002

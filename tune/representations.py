@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -54,7 +55,7 @@ class Representations:
         points = trainer.relation_repr(PART).detach().float().cpu().numpy()
         self.stages[stage] = points[_thinned(len(points))].astype(np.float16)
 
-    def name(self, trainer: "Trainer", evaluator: "Evaluator | None") -> None:
+    def label(self, trainer: "Trainer", evaluator: "Evaluator | None") -> None:
         """Group the instances by gold relation where there is an evaluator, else by cluster."""
         classes = trainer.predict_novel("test").classes
         self.labels, self.gold = np.array([f"cluster {number}" for number in classes]), evaluator is not None
@@ -90,21 +91,17 @@ class Representations:
             CheckpointError: If the file is torn.
         """
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return cls(
                     run=str(arrays["run"]),
-                    stages={stage: arrays[f"h_{stage}"] for stage in STAGES if f"h_{stage}" in arrays},
+                    stages=_by_stage(arrays, "h"),
                     labels=arrays["labels"],
                     gold=bool(arrays["gold"]),
                     shown=arrays["shown"],
-                    maps={stage: arrays[f"tsne_{stage}"] for stage in STAGES if f"tsne_{stage}" in arrays},
-                    silhouettes={
-                        stage: float(arrays[f"silhouette_{stage}"])
-                        for stage in STAGES
-                        if f"silhouette_{stage}" in arrays
-                    },
+                    maps=_by_stage(arrays, "tsne"),
+                    silhouettes={stage: float(one) for stage, one in _by_stage(arrays, "silhouette").items()},
                 )
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise CheckpointError(
                 f"{path} must hold representations, but {error}; remove it, only a picture depends on it"
             ) from error
@@ -125,7 +122,7 @@ class Representations:
         for stage, points in self.stages.items():
             chosen = points[self.shown].astype(np.float32)
             perplexity = min(30.0, (len(chosen) - 1) / 3)
-            layout = TSNE(perplexity=perplexity, init="random", random_state=seed, n_jobs=1)
+            layout = TSNE(perplexity=perplexity, init="pca", random_state=seed, n_jobs=1)
             self.maps[stage] = layout.fit_transform(chosen)
             self.silhouettes[stage] = float(silhouette_score(chosen, self.labels[self.shown]))
 
@@ -133,7 +130,7 @@ class Representations:
 def gather(directory: Path, results: Mapping[str, Any]) -> Representations | None:
     """Put the representations of one final run of the verdict's configuration beside results.json.
 
-    The run is that of the first seed that finished; where none left any, an older file is removed.
+    The run is that of the first seed that left them whole; where none did, an older file is removed.
 
     Args:
         directory: The sweep directory.
@@ -142,15 +139,21 @@ def gather(directory: Path, results: Mapping[str, Any]) -> Representations | Non
     best = (results.get("verdict") or {}).get("best")
     entry = next((entry for entry in results.get("final") or [] if entry["name"] == best), {})
     for seed in entry.get("seeds") or []:
-        checkpoints = sorted(directory.glob(f"ray/**/{best}-seed{seed}/checkpoint_*/{FILE}"))
-        if checkpoints:
-            found = Representations.load(checkpoints[-1])
+        for path in sorted(directory.glob(f"ray/**/{best}-seed{seed}/checkpoint_*/{FILE}"), reverse=True):
+            try:
+                found = Representations.load(path)
+            except CheckpointError:
+                continue  # another seed's picture is as good, and no reason to lose the report
             found.run = f"{best}-seed{seed}"
             found.project()
             found.save(directory / FILE)
             return found
     (directory / FILE).unlink(missing_ok=True)
     return None
+
+
+def _by_stage(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    return {stage: arrays[f"{prefix}_{stage}"] for stage in STAGES if f"{prefix}_{stage}" in arrays}
 
 
 def _thinned(length: int) -> Array:

@@ -33,22 +33,26 @@ SYMBOLS = {"lambda": r"$\lambda$", "sigma": r"$\sigma$", "mu0": r"$\mu_0$", "T":
 def latex_table(results: Results) -> str | None:
     """Return report.tex; None before the final comparison.
 
-    One table a group of metrics: novel relations alone and, in incremental mode, known and novel ones together.
+    A table of the novel relations' metrics; in incremental mode one of known and novel relations together; and one of
+    the differences to the paper's configuration.
     """
     if not results.final:
         return None
-    novel = [name for name in results.metrics if name not in INCREMENTAL]
-    together = [name for name in results.metrics if name in INCREMENTAL]
-    tables = [_float(results, novel, "novel", _caption(results, "novel test split"))]
-    if together:
-        caption = _caption(results, "known and novel test instances together (incremental)")
-        tables.append(_float(results, together, "incremental", caption))
     head = ["% Written by rocore-tune; needs \\usepackage{booktabs}."]
     if results.stamp:
         head.append(f"% {escape(results.stamp)}")
     if results.tree.get("synthetic"):
         head.append("% Synthetic data: the numbers say nothing about real text.")
-    return "\n".join([*head, *tables]) + "\n"
+    novel = [name for name in results.metrics if name not in INCREMENTAL]
+    together = [name for name in results.metrics if name in INCREMENTAL]
+    tables = [_metrics_table(results, novel, "novel", "novel test split")]
+    if together:
+        what = "known and novel test instances together (incremental)"
+        tables.append(_metrics_table(results, together, "incremental", what))
+    compared = comparisons(results)
+    if compared:
+        tables.append(_differences_table(results, compared))
+    return "\n\n".join(["\n".join(head), *tables]) + "\n"
 
 
 def escape(text: str) -> str:
@@ -56,23 +60,33 @@ def escape(text: str) -> str:
     return "".join(SPECIAL.get(character, character) for character in " ".join(text.split()))
 
 
-def _float(results: Results, metrics: Sequence[str], label: str, caption: str) -> str:
-    compared = {name: comparison for name, _, comparison in comparisons(results)}
-    shows_comparison = results.metric in metrics and bool(compared)
-    headings = ["Configuration", "$n$", *(_heading(metric) for metric in metrics)]
-    if shows_comparison:
-        headings += [rf"$\Delta$ {_heading(results.metric)} [95\% CI]", "$p$"]
+def _metrics_table(results: Results, metrics: Sequence[str], label: str, what: str) -> str:
     rows = []
     for entry in results.final:
         figures = entry.get("metrics") or {}
-        cells = [_name(results, entry), _num_seeds(entry)]
-        cells += [_mean_std(figures.get(metric)) for metric in metrics]
-        if shows_comparison:
-            cells += _comparison(compared.get(str(entry["name"])))
-        rows.append(" & ".join(cells) + r" \\")
-    body = "\n".join(rows)
-    return rf"""\begin{{table*}}[t]
-\centering\small
+        values = (_mean_std(figures.get(metric)) for metric in metrics)
+        rows.append([_name(results, entry["name"]), _num_seeds(entry), *values])
+    headings = ["Configuration", "$n$", *map(_heading, metrics)]
+    return _float("table*", headings, rows, _caption(results, what), label)
+
+
+def _differences_table(results: Results, compared: Sequence[tuple[str, dict[int, float], Comparison]]) -> str:
+    rows = [[_name(results, name), *_comparison(comparison)] for name, _, comparison in compared]
+    metric = _heading(results.metric)
+    caption = (
+        f"Difference in {metric} to the paper's configuration, paired by seed: mean, 95\\% interval (bootstrap), "
+        "two-sided paired $t$-test, not corrected for several comparisons."
+    )
+    headings = ["Configuration", "Pairs", rf"$\Delta$ {metric}", r"95\% CI", "$p$"]
+    return _float("table", headings, rows, caption, "differences")
+
+
+def _float(
+    environment: str, headings: Sequence[str], rows: Sequence[Sequence[str]], caption: str, label: str
+) -> str:
+    body = "\n".join(" & ".join(row) + r" \\" for row in rows)
+    return rf"""\begin{{{environment}}}[t]
+\centering\footnotesize
 \begin{{tabular}}{{lr{"c" * (len(headings) - 2)}}}
 \toprule
 {" & ".join(headings)} \\
@@ -82,7 +96,7 @@ def _float(results: Results, metrics: Sequence[str], label: str, caption: str) -
 \end{{tabular}}
 \caption{{{caption}}}
 \label{{tab:rocore-{label}}}
-\end{{table*}}"""
+\end{{{environment}}}"""
 
 
 def _heading(metric: str) -> str:
@@ -90,11 +104,10 @@ def _heading(metric: str) -> str:
     return HEADINGS.get(last, escape(last))
 
 
-def _name(results: Results, entry: Record) -> str:
-    name = escape(str(entry["name"]))
-    if entry["name"] == PAPER:
+def _name(results: Results, name: str) -> str:
+    if name == PAPER:
         return "Paper's configuration"
-    return f"Search's choice ({name})" if entry["name"] == results.best_name else name
+    return "Search's choice" if name == results.best_name else escape(name)
 
 
 def _num_seeds(entry: Record) -> str:
@@ -107,18 +120,17 @@ def _mean_std(figures: Record | None) -> str:
     mean, std = (figures or {}).get("mean"), (figures or {}).get("std")
     if mean is None or not math.isfinite(mean):
         return "--"
-    return f"${mean:.3f}$" if std is None else rf"${mean:.3f} \pm {std:.3f}$"
+    return f"${mean:.3f}$" if std is None else rf"${mean:.3f}_{{\pm {std:.3f}}}$"
 
 
-def _comparison(comparison: Comparison | None) -> list[str]:
-    if comparison is None or comparison.difference is None:
-        return ["--", "--"]
-    difference = f"${comparison.difference:+.3f}$"
-    if comparison.ci95 is not None:
-        low, high = comparison.ci95
-        difference += f" $[{low:+.3f}, {high:+.3f}]$"
-    p = comparison.p_value
-    return [difference, "--" if p is None else "$< 0.001$" if p < 0.001 else f"${p:.3f}$"]
+def _comparison(comparison: Comparison) -> list[str]:
+    difference, interval, p = comparison.difference, comparison.ci95, comparison.p_value
+    return [
+        str(comparison.num_pairs),
+        "--" if difference is None else f"${difference:+.3f}$",
+        "--" if interval is None else f"$[{interval[0]:+.3f}, {interval[1]:+.3f}]$",
+        "--" if p is None else "$< 0.001$" if p < 0.001 else f"${p:.3f}$",
+    ]
 
 
 def _caption(results: Results, what: str) -> str:
@@ -126,17 +138,15 @@ def _caption(results: Results, what: str) -> str:
     parts = [f"RoCORE on {escape(str(data.get('format', 'the data')))}, {what}"]
     if encoder.get("name"):
         parts.append(f"encoder {escape(str(encoder['name']))}")
-    text = ", ".join(parts) + ": mean $\\pm$ standard deviation over $n$ seeds that the search did not use"
-    if comparisons(results) and what.startswith("novel"):
-        text += (
-            "; difference to the paper's configuration with its paired bootstrap interval and paired $t$-test"
-        )
+    text = (
+        ", ".join(parts) + ": mean and, small, standard deviation over $n$ seeds that the search did not use"
+    )
     if results.best_params and results.best_name != PAPER:
         names = short_keys(results.best_params)
         values = [
             f"{SYMBOLS.get(names[key], escape(names[key]))} = {escape(short_value(value))}"
             for key, value in results.best_params.items()
         ]
-        text += f". {escape(str(results.best_name))}: {', '.join(values)}"
+        text += f". Search's choice: {escape(str(results.best_name))}, {', '.join(values)}"
     stamp = f" \\textbf{{{escape(results.stamp.capitalize())}.}}" if results.stamp else ""
     return f"{text}.{stamp}"

@@ -49,7 +49,7 @@ def draw_stage(axes: "Axes", found: Representations, stage: str) -> None:
 
 
 def _picture(found: Representations, stage: str) -> Picture:
-    with drawing(height=4.6) as (figure, axes):
+    with drawing(height=4.6, width=4.2) as (figure, axes):
         draw_stage(axes, found, stage)
         svg = to_svg(figure, f"tsne-{stage}")
     labels, places = found.labels[found.shown], found.maps[stage]

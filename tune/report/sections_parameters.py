@@ -9,7 +9,8 @@ from tune.report.results import Results
 
 def parameters_section(results: Results) -> Section:
     """Build what mattered; too few trials for importances are said so."""
-    found, blocks = importances(results), list[Block]()
+    found = importances(results)
+    blocks: list[Block] = []
     pictures: list[Picture | None] = []
     if found is not None:
         pictures += [importances_picture(results, found), contour_picture(results, found)]

@@ -23,7 +23,8 @@ def stopping_section(results: Results) -> Section:
 
 def time_section(results: Results) -> Section:
     """Build where the time went, in hours of what the trials held."""
-    parts, blocks = spent(results), list[Block]()
+    parts = spent(results)
+    blocks: list[Block] = []
     if results.search.get("seconds") is not None:
         blocks.append(
             Paragraph(f"The search took {duration(results.search['seconds'])} from its start to its end.")

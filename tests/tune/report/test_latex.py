@@ -8,41 +8,52 @@ from tune.report.latex import escape, latex_table
 from tune.report.results import Results
 
 
-def rows_of(text):
-    body = text.split(r"\midrule")[1].split(r"\bottomrule")[0]
-    return [
-        [cell.strip() for cell in row.split("&")]
-        for row in body.replace("\n", " ").split(r"\\")
-        if row.strip()
-    ]
+def tables_of(text):
+    """Return label, number of columns, headings and rows of every table."""
+    found = {}
+    for table in text.split(r"\begin{table")[1:]:
+        head, body = table.split(r"\midrule")
+        rows = body.split(r"\bottomrule")[0].strip().splitlines()
+        label = re.search(r"\\label\{tab:rocore-(\w+)\}", table)[1]
+        columns = len(re.search(r"\\begin\{tabular\}\{(\w+)\}", head)[1])
+        headings = cells(head.split("\\toprule\n")[1])
+        found[label] = (columns, headings, [cells(row) for row in rows])
+    return found
 
 
-def test_latex_table_holds_mean_spread_seeds_interval_and_p(tree):
-    text = latex_table(Results(tree))
-    best, second, paper = rows_of(text)
+def cells(row):
+    return [cell.strip() for cell in row.strip().removesuffix(r"\\").split("&")]
+
+
+def test_latex_tables_hold_mean_spread_and_seeds(tree):
+    _, headings, (best, second, paper) = tables_of(latex_table(Results(tree)))["novel"]
     figures = tree["final"][0]["metrics"]["novel_test.b3_f1"]
-    assert best[:2] == ["Search's choice (trial-15)", "5"]
-    assert rf"${figures['mean']:.3f} \pm {figures['std']:.3f}$" in best
-    assert re.fullmatch(r"\$\+0\.\d{3}\$ \$\[\+0\.\d{3}, \+0\.\d{3}\]\$", best[-2])
-    assert best[-1] == "$< 0.001$"
-    assert second[1] == "4 (1 failed)"
+    assert best[:2] == ["Search's choice", "5"]
+    assert best[headings.index("B$^3$ F1")] == rf"${figures['mean']:.3f}_{{\pm {figures['std']:.3f}}}$"
+    assert second[:2] == ["trial-7", "4 (1 failed)"]
     assert paper[0] == "Paper's configuration"
-    assert paper[-2:] == ["--", "--"]
 
 
-def test_latex_table_has_as_many_columns_as_its_rows(tree):
-    text = latex_table(Results(tree))
-    columns = len(re.search(r"\\begin\{tabular\}\{(\w+)\}", text)[1])
-    assert {len(row) for row in rows_of(text)} == {columns}
-    assert len(re.search(r"\\toprule\n(.*) \\\\", text)[1].split("&")) == columns
+def test_latex_tables_hold_difference_interval_and_p(tree):
+    _, _, (best, second) = tables_of(latex_table(Results(tree)))["differences"]
+    assert best[1] == "5"
+    assert re.fullmatch(r"\$\+0\.\d{3}\$", best[2])
+    assert re.fullmatch(r"\$\[\+0\.\d{3}, \+0\.\d{3}\]\$", best[3])
+    assert best[4] == "$< 0.001$"
+    assert second[1] == "4"
 
 
-def test_latex_table_balances_its_braces_and_environments(tree):
+def test_latex_tables_have_as_many_columns_as_their_rows(tree):
+    for columns, headings, rows in tables_of(latex_table(Results(tree))).values():
+        assert {len(headings), *map(len, rows)} == {columns}
+
+
+def test_latex_tables_balance_their_braces_and_environments(tree):
     tree["final"][1]["name"] = tree["data"]["format"] = r"50% of {x_1} & $y$ \ ~^#"
     text = latex_table(Results(tree))
     bare = text.replace(r"\{", "").replace(r"\}", "")
     assert bare.count("{") == bare.count("}")
-    assert re.findall(r"\\begin\{(.+?)\}", text) == ["table*", "tabular"]
+    assert re.findall(r"\\begin\{(.+?)\}", text) == ["table*", "tabular", "table", "tabular"]
     assert len(re.findall(r"(?<!\\)\$", text)) % 2 == 0
 
 
@@ -54,12 +65,12 @@ def test_escape_prints_text_as_it_is(text, escaped):
     assert escape(text) == escaped
 
 
-def test_latex_table_in_incremental_mode_has_a_second_table(tree):
+def test_latex_tables_in_incremental_mode_have_one_more(tree):
     figure = {"mean": 0.5, "std": None, "n": 1, "values": [0.5], "ci95": None}
     tree["final"][0]["metrics"]["all_test.b3_f1"] = figure
-    text = latex_table(Results(tree))
-    assert text.count(r"\begin{table*}") == 2
-    assert "$0.500$" in text
+    tables = tables_of(latex_table(Results(tree)))
+    assert list(tables) == ["novel", "incremental", "differences"]
+    assert [row[2] for row in tables["incremental"][2]] == ["$0.500$", "--", "--"]
 
 
 def test_latex_table_without_a_final_comparison_is_none(tree):

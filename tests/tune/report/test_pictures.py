@@ -11,6 +11,8 @@ from tune.report.pictures_time import spent
 from tune.report.results import Results
 from tune.report.sections_time import time_section
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 
 def with_two_objectives(tree, directions=None):
     for trial in tree["search"]["trials"]:

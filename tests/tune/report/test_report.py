@@ -17,6 +17,7 @@ from tune.report import build, write_report
 from tune.report.exports import best_config, final_csv, trials_csv
 from tune.report.results import Results, read_results
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
 
