@@ -137,8 +137,8 @@ def gather(directory: Path, results: Mapping[str, Any]) -> Representations | Non
         results: What results.json holds.
     """
     best = (results.get("verdict") or {}).get("best")
-    entry = next((entry for entry in results.get("final") or [] if entry["name"] == best), {})
-    for seed in entry.get("seeds") or []:
+    seeds = next((entry["seeds"] for entry in results.get("final") or [] if entry["name"] == best), [])
+    for seed in seeds:
         for path in sorted(directory.glob(f"ray/**/{best}-seed{seed}/checkpoint_*/{FILE}"), reverse=True):
             try:
                 found = Representations.load(path)

@@ -85,14 +85,14 @@ class Agreement:
         num_stopped: Trials that were stopped early there.
         num_compared: Complete trials, whose final score is known.
         concordant: Share of their pairs that stood in the final order already; a tie counts half.
-        tau: Kendall's rank correlation (tau-b); None where all scores are equal.
+        tau: Kendall's rank correlation (tau-b); None where all scores there are equal.
     """
 
     joint_epoch: int
     num_reached: int
     num_stopped: int
     num_compared: int
-    concordant: float | None
+    concordant: float
     tau: float | None
 
 
@@ -100,16 +100,16 @@ def agreements(results: Results) -> list[Agreement]:
     """Compare the ranking after every joint epoch but the last with the final one.
 
     Returns:
-        One entry a joint epoch; empty with fewer than `MIN_COMPARED` complete trials.
+        One entry a joint epoch; empty with fewer than `MIN_COMPARED` complete trials, or where all ended equal.
     """
     curves = [(trial, by_joint_epoch(trial)) for trial in results.trials]
     complete = [(trial, curve) for trial, curve in curves if trial.get("state") == "complete" and curve]
-    if len(complete) < MIN_COMPARED:
+    final = [float(trial["objective"]) for trial, _ in complete]
+    if len(complete) < MIN_COMPARED or len(set(final)) < 2:
         return []
     found = []
     for epoch in range(1, max(max(curve) for _, curve in complete)):
         early = [curve.get(min(epoch, max(curve)), math.nan) for _, curve in complete]
-        final = [float(trial["objective"]) for trial, _ in complete]
         found.append(
             Agreement(
                 joint_epoch=epoch,
@@ -126,18 +126,18 @@ def agreements(results: Results) -> list[Agreement]:
     return found
 
 
-def concordance(early: list[float], final: list[float]) -> float | None:
-    """Return the share of pairs in the same order; None where no pair has an order in the end."""
+def concordance(early: list[float], final: list[float]) -> float:
+    """Return the share of pairs in the same order, of those that have an order in the end: at least one must."""
     marks = []
     for (a, x), (b, y) in itertools.combinations(zip(early, final, strict=True), 2):
         if x != y:
             marks.append(0.5 if a == b else float((a < b) == (x < y)))
-    return sum(marks) / len(marks) if marks else None
+    return sum(marks) / len(marks)
 
 
 def _tau(early: list[float], final: list[float]) -> float | None:
     from scipy.stats import kendalltau
 
-    if len(set(early)) < 2 or len(set(final)) < 2:
+    if len(set(early)) < 2:
         return None
     return float(kendalltau(early, final).statistic)

@@ -53,7 +53,7 @@ def _picture(found: Representations, stage: str) -> Picture:
         draw_stage(axes, found, stage)
         svg = to_svg(figure, f"tsne-{stage}")
     labels, places = found.labels[found.shown], found.maps[stage]
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for name in _groups(found):
         center = np.median(places[labels == name], axis=0)
         rows.append((name, str(int((labels == name).sum())), f"{center[0]:.1f}", f"{center[1]:.1f}"))

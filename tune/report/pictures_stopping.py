@@ -10,7 +10,7 @@ from tune.report.svg import BEST, CARD, MUTED, PAPER, drawing, legend_above, to_
 
 def agreement_picture(results: Results) -> Picture | None:
     """Draw how many pairs of trials stood in their final order after each joint epoch, and ASHA's rungs."""
-    found = [agreement for agreement in agreements(results) if agreement.concordant is not None]
+    found = agreements(results)
     if not found:
         return None
     levels = rungs(results)
@@ -66,8 +66,6 @@ def _row(agreement: Agreement, levels: list[int]) -> tuple[object, ...]:
         str(agreement.num_reached),
         str(agreement.num_stopped),
         str(agreement.num_compared),
-        Cell(
-            "" if agreement.concordant is None else f"{agreement.concordant:.0%}", repr(agreement.concordant)
-        ),
+        Cell(f"{agreement.concordant:.0%}", repr(agreement.concordant)),
         Cell(signed(agreement.tau), repr(agreement.tau)) if agreement.tau is not None else score(None),
     )

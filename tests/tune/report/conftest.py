@@ -171,7 +171,7 @@ def make_tree():
 @pytest.fixture
 def few_resamples(monkeypatch):
     """Importances in a fraction of the time, for tests of everything around them."""
-    monkeypatch.setattr(importances_optuna, "NUM_RESAMPLES", 3)
+    monkeypatch.setattr(importances_optuna, "NUM_RESAMPLES", 5)
 
 
 @pytest.fixture

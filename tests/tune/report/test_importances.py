@@ -7,6 +7,7 @@ import pytest
 from tune.report.importances_optuna import importances
 from tune.report.results import Results
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
 SPACE = {
     "a": {"distribution": "uniform", "low": 0.0, "high": 1.0},
     "b": {"distribution": "integer", "low": 1, "high": 4},

@@ -88,11 +88,11 @@ def test_rungs_lie_below_the_last_epoch(scheduler, expected):
         ([3, 2, 1], [1, 2, 3], 0.0),
         ([1, 3, 2], [1, 2, 3], 2 / 3),
         ([1, 1, 2], [1, 2, 3], 2.5 / 3),
-        ([1, 2], [5, 5], None),
+        ([1, 2, 2], [1, 5, 5], 1.0),
     ],
 )
 def test_concordance_counts_pairs_by_hand(early, final, expected):
-    assert concordance(early, final) == (None if expected is None else pytest.approx(expected))
+    assert concordance(early, final) == pytest.approx(expected)
 
 
 def test_agreements_compare_complete_trials_at_every_joint_epoch_but_the_last():
@@ -108,5 +108,7 @@ def test_agreements_compare_complete_trials_at_every_joint_epoch_but_the_last():
     assert (second.num_stopped, second.concordant, second.tau) == (1, 1.0, pytest.approx(1))
 
 
-def test_agreements_of_too_few_complete_trials_are_not_given():
-    assert agreements(results([trial(0, [0.1, 0.2]), trial(1, [0.2, 0.3])])) == []
+@pytest.mark.parametrize("finals", [[0.2, 0.3], [0.2, 0.2, 0.2]])
+def test_agreements_of_too_few_or_equal_complete_trials_are_not_given(finals):
+    trials = [trial(number, [number / 10, final]) for number, final in enumerate(finals)]
+    assert agreements(results(trials)) == []
