@@ -90,6 +90,7 @@ def contour_picture(results: Results, found: Importances) -> Picture | None:
 
     names = symbols(results.keys)
     with drawing() as (figure, axes):
+        axes.use_sticky_edges = False  # points on the edge are whole
         axes.margins(0.05)
         levels = np.linspace(surface.values.min(), surface.values.max(), NUM_LEVELS + 1)
         for index, (low, high) in enumerate(itertools.pairwise(levels)):

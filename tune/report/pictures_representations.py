@@ -26,21 +26,22 @@ def representations_section(results: Results) -> Section | None:
     groups = "their gold relations, which training never saw" if found.gold else "the model's clusters"
     text = (
         f"h' of {len(found.shown)} novel test instances of the {_num_groups(found)} largest groups, laid out in the "
-        f"plane by t-SNE; the colors are {groups}. One run of {results.best_name}, its first seed. "
+        f"plane by t-SNE; the colors are {groups}. They come from one run, {found.run}. "
         "Distances between groups in such a picture mean little; the silhouette is measured on h' itself."
     )
     pictures = [_picture(found, stage) for stage in STAGES if stage in found.maps]
-    blocks: tuple[Block, ...] = (Paragraph(text), Pictures(tuple(pictures)))
+    blocks: tuple[Block, ...] = (Paragraph(text), Pictures(tuple(pictures), narrow=True))
     return Section("representations", "How the representations change", blocks)
 
 
 def draw_stage(axes: "Axes", found: Representations, stage: str) -> None:
     """Draw the shown instances of one stage, a color and a marker a group."""
     labels, points = found.labels[found.shown], found.maps[stage]
+    size = 3.6 if len(labels) > 200 else 5.5
     for name, color, marker in zip(_groups(found), COLORS, MARKERS, strict=False):
         chosen = points[labels == name]
         axes.plot(
-            *chosen.T, marker, color=color, markersize=3.6, markeredgewidth=0, alpha=0.75, label=_short(name)
+            *chosen.T, marker, color=color, markersize=size, markeredgewidth=0, alpha=0.75, label=_short(name)
         )
     axes.set_xticks([])
     axes.set_yticks([])
