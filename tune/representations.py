@@ -137,7 +137,8 @@ def gather(directory: Path, results: Mapping[str, Any]) -> Representations | Non
         results: What results.json holds.
     """
     best = (results.get("verdict") or {}).get("best")
-    seeds = next((entry["seeds"] for entry in results.get("final") or [] if entry["name"] == best), [])
+    final: list[dict[str, Any]] = results.get("final") or []
+    seeds = [seed for entry in final if entry["name"] == best for seed in entry["seeds"]]
     for seed in seeds:
         for path in sorted(directory.glob(f"ray/**/{best}-seed{seed}/checkpoint_*/{FILE}"), reverse=True):
             try:

@@ -48,7 +48,7 @@ class Importances:
 
     by_key: dict[str, Importance]
     trials_used: str
-    num_trials: int
+    rows: list[Row]
 
 
 def importances(results: Results) -> Importances | None:
@@ -85,7 +85,7 @@ def importances(results: Results) -> Importances | None:
         )
         for key, share in shares.items()
     }
-    return Importances(by_key, trials_used, len(rows))
+    return Importances(by_key, trials_used, rows)
 
 
 def _usable(results: Results, keys: set[str]) -> tuple[list[Row], str]:

@@ -14,7 +14,6 @@ from tune.report.pictures_slices import draw_points, scored
 from tune.report.results import Record, Results
 from tune.report.svg import BEST, INK, MUTED, TRIAL, drawing, legend_above, to_svg
 
-MIN_CONTOUR = 8
 NUM_LEVELS = 8
 
 
@@ -63,7 +62,7 @@ def importances_picture(results: Results, found: Importances) -> Picture:
         title="Importance of each parameter",
         caption=f"Share of the objective's variance (fANOVA) over {found.trials_used}. Lines: the middle 80% over "
         "trials drawn anew with replacement. A grey bar is no more than shuffled scores give"
-        f"{'; with so few trials only a rough hint' if found.num_trials < 30 else ''}.",
+        f"{'; with so few trials only a rough hint' if len(found.rows) < 30 else ''}.",
         svg=svg,
         table=table(
             ("Parameter", "Key", "Share", "80% interval", "By chance", "More than chance"),
@@ -81,9 +80,13 @@ def contour_picture(results: Results, found: Importances) -> Picture | None:
     if len(keys) < 2:
         return None
     trials = [trial for trial in scored(results, keys[0]) if keys[1] in trial["params"]]
-    settled = [trial for trial in trials if trial["state"] == "complete"]
-    x_of, y_of = ({t["number"]: _position(results, key, t) for t in trials} for key in keys)
-    surface = _surface(settled, x_of, y_of)
+    x_of, y_of = (
+        {t["number"]: _position(results.space[key], t["params"][key]) for t in trials} for key in keys
+    )
+    surface = _surface(
+        np.array([[_position(results.space[key], params[key]) for key in keys] for params, _ in found.rows]),
+        np.array([value for _, value in found.rows]),
+    )
     if surface is None:
         return None
     from matplotlib.patches import Polygon
@@ -120,8 +123,8 @@ def contour_picture(results: Results, found: Importances) -> Picture | None:
     return Picture(
         name="contour",
         title=f"Objective over {names[keys[0]]} and {names[keys[1]]}",
-        caption=f"Smoothed over the {len(settled)} complete trials, {NUM_LEVELS} bands from {span}; the other "
-        "parameters vary too. Blank: outside the trials. Filled: complete; hollow: stopped early.",
+        caption=f"Smoothed over {found.trials_used}: {NUM_LEVELS} bands from {span}. The other parameters "
+        "vary too. Blank: outside the trials. Filled: complete; hollow: stopped early.",
         svg=svg,
         table=table(("Trial", "State", *(names[key] for key in keys), "Objective"), rows, 2),
     )
@@ -145,17 +148,14 @@ class _Surface:
         self.hull = points[ConvexHull((points - low) / (high - low)).vertices]
 
 
-def _surface(trials: list[Record], x_of: dict[int, float], y_of: dict[int, float]) -> _Surface | None:
-    points = np.array([(x_of[trial["number"]], y_of[trial["number"]]) for trial in trials])
-    scores = np.array([float(trial["objective"]) for trial in trials])
-    if len(trials) < MIN_CONTOUR or np.linalg.matrix_rank(points - points.mean(0)) < 2 or not np.ptp(scores):
+def _surface(points: np.ndarray[Any, Any], scores: np.ndarray[Any, Any]) -> _Surface | None:
+    if np.linalg.matrix_rank(points - points.mean(0)) < 2:
         return None
     return _Surface(points, scores)
 
 
-def _position(results: Results, key: str, trial: Record) -> float:
-    value = float(trial["params"][key])
-    return math.log10(value) if _is_log(results.space[key]) else value
+def _position(dimension: Record, value: float) -> float:
+    return math.log10(value) if _is_log(dimension) else float(value)
 
 
 def _is_log(dimension: Record) -> bool:

@@ -36,11 +36,12 @@ def agreement_picture(results: Results) -> Picture | None:
         legend_above(axes)
         svg = to_svg(figure, "agreement")
     num_trials = found[0].num_compared
+    num_pairs = num_trials * (num_trials - 1) // 2
     return Picture(
         name="agreement",
         title="How soon the ranking was right",
-        caption=f"Share of the pairs of the {num_trials} complete trials that stood in their final order. What the "
-        "stopped trials would have scored isn't known, so that the figure is about those that went on.",
+        caption=f"Share of the {num_pairs} pairs of the {num_trials} complete trials that stood in their final order. "
+        "What the stopped trials would have scored isn't known, so that the figure is about those that went on.",
         svg=svg,
         table=table(
             (

@@ -57,7 +57,7 @@ def test_importances_with_few_complete_trials_use_the_epoch_that_all_reached():
         for n in range(10)
     ]
     result = found(trials)
-    assert result.num_trials == 10
+    assert len(result.rows) == 10
     assert "after joint epoch 1" in result.trials_used
     assert result.by_key["a"].share > 0.5
 
