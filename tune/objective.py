@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rocore.config import Config, override
 from rocore.errors import CheckpointError, ConfigError
 from tune.config import ObjectiveConfig
+from tune.representations import FILE as REPRESENTATIONS
+from tune.representations import Representations
 
 if TYPE_CHECKING:
     from rocore import EpochReport, Evaluator, Prepared, Trainer, TrainingTask
@@ -84,21 +86,25 @@ class Run:
         Raises:
             DivergedError: If a loss isn't finite.
         """
-        reports = []
-        for index, trainer in enumerate(self.trainers):
-            if trainer.finished:
-                continue
-            report = trainer.run_epoch()
-            reports.append(report)
+        return self.score_epoch([(index, trainer.run_epoch()) for index, trainer in self.active()])
+
+    def active(self) -> "list[tuple[int, Trainer]]":
+        """Return the trainers that aren't finished, with their numbers."""
+        return [(index, trainer) for index, trainer in enumerate(self.trainers) if not trainer.finished]
+
+    def score_epoch(self, reports: "Sequence[tuple[int, EpochReport]]") -> EpochScore:
+        """Score an epoch that every active trainer has run; `reports` come with the trainers' numbers."""
+        for index, report in reports:
             self.scores[index] = FLOOR if report.phase == "pretrain" else self.score(index, report)
+        plain = [report for _, report in reports]
         finished = self.finished
         return EpochScore(
             epoch=max(trainer.epoch for trainer in self.trainers),
-            phase="pretrain" if any(report.phase == "pretrain" for report in reports) else "joint",
+            phase="pretrain" if any(report.phase == "pretrain" for report in plain) else "joint",
             objective=sum(self.scores) / len(self.scores),
             finished=finished,
-            scalars=_mean_scalars(reports),
-            metrics=self.final_metrics(reports) if finished else None,
+            scalars=_mean_scalars(plain),
+            metrics=self.final_metrics(plain) if finished else None,
         )
 
     def score(self, index: int, report: "EpochReport") -> float:
@@ -186,10 +192,23 @@ class FinalRun(Run):
     def __init__(self, config: Config, engine: Engine) -> None:
         self._engine, self._prepared = engine, engine.prepare(config)
         super().__init__([engine.Trainer(config, self._prepared.task)])
+        self.representations = Representations()
+        self.representations.take("start", self.trainers[0])
+
+    def score_epoch(self, reports: "Sequence[tuple[int, EpochReport]]") -> EpochScore:
+        """Score an epoch, and keep h' after pre-training and after training."""
+        score, trainer = super().score_epoch(reports), self.trainers[0]
+        if trainer.epoch == trainer.config.train.pretrain_epochs:
+            self.representations.take("pretrained", trainer)
+        if score.finished:
+            self.representations.take("trained", trainer)
+            self.representations.label(trainer, self._prepared.evaluator)
+        return score
 
     def keep(self, folder: Path) -> None:
-        """Write a run directory, for predictions and for export."""
+        """Write a run directory, for predictions and for export, and the representations."""
         self._engine.save_run(folder, self.trainers[0], self._prepared)
+        self.representations.save(folder / REPRESENTATIONS)
 
     def score(self, index: int, report: "EpochReport") -> float:  # noqa: ARG002
         """Nobody selects by a re-evaluation: no score before its end."""
@@ -201,6 +220,16 @@ class FinalRun(Run):
             figures = self._prepared.evaluator.evaluate(self.trainers[0])
             return {name: float(value) for name, value in figures.items()}
         return label_free(reports[-1]) if reports else {}
+
+    def save(self, folder: Path) -> None:
+        """Write the trainer and the representations so far."""
+        super().save(folder)
+        self.representations.save(folder / REPRESENTATIONS)
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+        super().load(folder)
+        self.representations = Representations.load(folder / REPRESENTATIONS)
 
 
 def label_free(report: "EpochReport") -> dict[str, float]:

@@ -49,6 +49,9 @@ def results_tree(
             "best_trial": None if best is None else best.number,
             "trials": [record.as_json() for record in trials],
         },
+        "resources": sweep.config.resources.model_dump(
+            mode="json", include={"cpus_per_trial", "gpus_per_trial"}
+        ),
         "race": race,
         "final": list(final),
         "verdict": verdict,
@@ -57,11 +60,16 @@ def results_tree(
 
 
 def write_reports(directory: Path, results: dict[str, Any]) -> None:
-    """Write the TensorBoard HParams table and the report, from what stands in the directory."""
+    """Write what is made from results.json: the HParams table, the representations' pictures, the report."""
     from tune.report import write_report
+    from tune.representations import gather
     from tune.tensorboard import write_hparams
+    from tune.tensorboard_representations import write_representations
 
     write_hparams(directory, results)
+    gathered = gather(directory, results)
+    if gathered is not None:
+        write_representations(directory, gathered)
     write_report(directory)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from rocore.errors import CheckpointError, DivergedError
 from tune.config import load_sweep
@@ -54,6 +55,15 @@ class FakeTrainer:
             raise DivergedError("every loss must be finite, but pair is nan in epoch 2; lower it")
         return FakeReport(self.epoch, "joint", silhouette=self.quality, pseudo_label_change=0.5)
 
+    def relation_repr(self, part):
+        # Two groups that part as the epochs go by.
+        assert part == "novel_test"
+        points = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
+        return points + torch.arange(20)[:, None] % 2 * float(self.epoch)
+
+    def predict_novel(self, split):
+        return SimpleNamespace(classes=torch.arange(20).numpy() % 3)
+
     def save(self, folder):
         (folder / "fake.json").write_text(json.dumps(self.epoch))
 
@@ -66,7 +76,17 @@ class FakeTrainer:
         self.closed = True
 
 
+class FakeGold:
+    """Every instance but the last has a relation."""
+
+    def of(self, rows):
+        return list(range(19)), [f"relation {row % 2}" for row in rows[:19]]
+
+
 class FakeEvaluator:
+    gold = FakeGold()
+    novel_rows = {"test": list(range(20))}  # noqa: RUF012
+
     def score_novel(self, trainer, split="test"):
         # The last digit says which split and which fold was asked for.
         fold = trainer.config.data.pseudo_novel.fold if trainer.config.data.pseudo_novel else 0

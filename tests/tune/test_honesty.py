@@ -10,7 +10,7 @@ import rocore
 from rocore.config import make_config
 from tune.config import ObjectiveConfig
 from tune.ledger import TrialRecord
-from tune.objective import search_run
+from tune.objective import final_run, search_run
 from tune.reevaluation import rank
 
 POINTS = (
@@ -120,3 +120,16 @@ def test_pseudo_novel_never_opens_the_novel_file(base, tmp_path):
     (tmp_path / "novel.jsonl").unlink()
     run = search_run(make_config(base), ObjectiveConfig(num_relations=3, num_folds=1), rocore)
     assert run.run_epoch().epoch == 1
+
+
+def test_final_run_that_keeps_representations_trains_the_model_that_a_plain_trainer_does(base):
+    config = make_config(base)
+    plain = rocore.Trainer(config, rocore.prepare(config).task)
+    while not plain.finished:
+        plain.run_epoch()
+    run = final_run(config, rocore)
+    while not run.finished:
+        run.run_epoch()
+    plain_state, state = plain.model.state_dict(), run.trainers[0].model.state_dict()
+    assert same_bits([[plain_state]], [[state]])
+    assert set(run.representations.labels) == {"owner", "border", "genre"}

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def write_report(directory: Path) -> None:
-    """Write report.html, report.md, results.csv, final.csv and best_config.yaml.
+    """Write report.html, report.md, report.tex, results.csv, final.csv and best_config.yaml.
 
-    Without a finished trial there is no best_config.yaml; without a final comparison, no final.csv.
+    Without a finished trial there is no best_config.yaml; without a final comparison, no final.csv and no report.tex.
 
     Args:
         directory: Sweep directory that holds results.json; config.yaml and environment.json are optional.
@@ -24,6 +24,7 @@ def write_report(directory: Path) -> None:
     """
     from tune.report.exports import best_config, final_csv, trials_csv
     from tune.report.html import render_html
+    from tune.report.latex import latex_table
     from tune.report.markdown import render_markdown
 
     results = read_results(directory)
@@ -33,16 +34,21 @@ def write_report(directory: Path) -> None:
     _write(directory / "results.csv", trials_csv(results))
     _write(directory / "final.csv", final_csv(results) if results.final else None)
     _write(directory / "report.md", render_markdown(report))
+    _write(directory / "report.tex", latex_table(results))
     _write(directory / "report.html", render_html(report))
 
 
 def build(results: Results, has_config: bool) -> "Report":
     """Return the contents of the report."""
     from tune.report import sections_final as final
+    from tune.report import sections_parameters as parameters
     from tune.report import sections_provenance as provenance
     from tune.report import sections_search as search
+    from tune.report import sections_time as time
     from tune.report.contents import Report
+    from tune.report.pictures_representations import representations_section
 
+    representations = representations_section(results)
     data = results.tree.get("data") or {}
     subtitle = [str(results.tree.get("created") or ""), str(data.get("format") or "")]
     subtitle.append(str((results.tree.get("encoder") or {}).get("name") or ""))
@@ -55,8 +61,11 @@ def build(results: Results, has_config: bool) -> "Report":
         notes=final.notes(results),
         sections=(
             final.final_section(results),
+            *([representations] if representations is not None else []),
             search.search_section(results),
-            search.time_section(results),
+            parameters.parameters_section(results),
+            time.stopping_section(results),
+            time.time_section(results),
             provenance.data_section(results),
             provenance.environment_section(results),
             provenance.use_section(results, has_config),

@@ -70,9 +70,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures side by side where there is room."""
+    """Pictures side by side where there is room; narrow ones three in a row."""
 
     pictures: tuple[Picture, ...]
+    narrow: bool = False
 
     kind: ClassVar[str] = "pictures"
 

@@ -1,51 +1,137 @@
-"""Imports Optuna: how much each searched parameter matters, from the trials of results.json."""
+"""Imports Optuna: how much each searched parameter matters, and how sure that is."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from tune.report.learning_curves import common_scores
 from tune.report.results import Record, Results
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-MIN_COMPLETE = 8
+MIN_TRIALS = 8
+NUM_RESAMPLES = 30
+NUM_TREES = 64
+NUM_TREES_RESAMPLED = 16
+Row = tuple[Record, float]
+"""Parameters of a trial and its score."""
 
 
-def importances(results: Results) -> dict[str, float]:
+@dataclass(frozen=True)
+class Importance:
+    """A parameter's share of the variance of the scores.
+
+    Attributes:
+        share: Over all trials used.
+        low, high: The middle 80% over trials drawn anew with replacement.
+        chance: What 9 of 10 shares stay below when the scores are shuffled among the trials.
+    """
+
+    share: float
+    low: float
+    high: float
+    chance: float
+
+    @property
+    def above_chance(self) -> bool:
+        """Whether the share is more than shuffled scores give."""
+        return self.share > self.chance
+
+
+@dataclass(frozen=True)
+class Importances:
+    """Importances by dotted key, and which trials they rest on."""
+
+    by_key: dict[str, Importance]
+    trials_used: str
+    rows: list[Row]
+
+
+def importances(results: Results) -> Importances | None:
     """Return the share of the objective's variance that each searched key accounts for (fANOVA).
 
-    Trials stopped early and failed ones are left out: their objective isn't that of a whole run.
+    Complete trials count with their final score. Where early stopping left fewer than `MIN_TRIALS` of them, all
+    trials count with their score at the last joint epoch that all reached. Failed trials have no score.
 
     Returns:
-        Shares that sum to 1, by dotted key; empty with fewer than `MIN_COMPLETE` complete trials, or
-        where all of them scored the same.
+        Shares that sum to 1; None with fewer than `MIN_TRIALS` trials, or where all scored the same.
     """
+    space = results.space
+    rows, trials_used = _usable(results, set(space))
+    if len(rows) < MIN_TRIALS or len({score for _, score in rows}) < 2 or not space:
+        return None
+    distributions = {key: _distribution(dimension) for key, dimension in space.items()}
+    draw = np.random.default_rng(0)
+    with _quiet():
+        shares = _shares(rows, distributions, NUM_TREES)
+        resampled, shuffled = [], []
+        for _ in range(NUM_RESAMPLES):
+            again = [rows[index] for index in draw.integers(0, len(rows), len(rows))]
+            if len({score for _, score in again}) > 1:
+                resampled.append(_shares(again, distributions, NUM_TREES_RESAMPLED))
+            scores = draw.permutation([score for _, score in rows])
+            mixed = [(params, float(score)) for (params, _), score in zip(rows, scores, strict=True)]
+            shuffled.append(_shares(mixed, distributions, NUM_TREES_RESAMPLED))
+    by_key = {
+        key: Importance(
+            share=share,
+            low=min(share, _quantile(resampled, key, 0.1)),
+            high=max(share, _quantile(resampled, key, 0.9)),
+            chance=_quantile(shuffled, key, 0.9),
+        )
+        for key, share in shares.items()
+    }
+    return Importances(by_key, trials_used, rows)
+
+
+def _usable(results: Results, keys: set[str]) -> tuple[list[Row], str]:
+    complete = [
+        (trial["params"], float(trial["objective"]))
+        for trial in results.of_state("complete")
+        if trial.get("objective") is not None and keys <= set(trial["params"])
+    ]
+    if len(complete) >= MIN_TRIALS:
+        return complete, f"the {len(complete)} complete trials"
+    epoch, scored = common_scores(results)
+    rows = [(trial["params"], score) for trial, score in scored if keys <= set(trial["params"])]
+    return rows, (
+        f"{len(rows)} trials, complete or stopped early, by their score after joint epoch {epoch}, "
+        f"the last that all of them reached ({len(complete)} complete ones are too few)"
+    )
+
+
+def _shares(
+    rows: Sequence[Row], distributions: "dict[str, BaseDistribution]", num_trees: int
+) -> dict[str, float]:
     import optuna
 
-    space = results.space
-    complete = [
-        trial
-        for trial in results.of_state("complete")
-        if trial.get("objective") is not None and set(space) <= set(trial["params"])
-    ]
-    scores = {float(trial["objective"]) for trial in complete}
-    if len(complete) < MIN_COMPLETE or len(scores) < 2 or not space:
-        return {}
-    distributions = {key: _distribution(dimension) for key, dimension in space.items()}
+    study = optuna.create_study(direction="maximize")
+    for params, score in rows:
+        chosen = {key: params[key] for key in distributions}
+        study.add_trial(optuna.trial.create_trial(params=chosen, distributions=distributions, value=score))
+    evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=num_trees, seed=0)
+    shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return {key: float(share) for key, share in shares.items()}
+
+
+def _quantile(drawn: Sequence[dict[str, float]], key: str, quantile: float) -> float:
+    return float(np.quantile([shares[key] for shares in drawn], quantile))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    import optuna
+
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        study = optuna.create_study(direction="maximize")
-        for trial in complete:
-            params = {key: trial["params"][key] for key in space}
-            frozen = optuna.trial.create_trial(
-                params=params, distributions=distributions, value=float(trial["objective"])
-            )
-            study.add_trial(frozen)
-        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-        shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
+        yield
     finally:
         optuna.logging.set_verbosity(verbosity)
-    return {key: float(share) for key, share in shares.items()}
 
 
 def _distribution(dimension: Record) -> "BaseDistribution":

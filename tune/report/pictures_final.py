@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tune.report.contents import Cell, Picture, table
-from tune.report.numbers import interval, mean_std, p_value, score, signed
+from tune.report.numbers import NO_NUMBER, interval, mean_std, p_value, score, signed
 from tune.report.results import PAPER as PAPER_NAME
 from tune.report.results import Record, Results, values_by_seed
 from tune.report.svg import BEST, CARD, GRID, HEIGHT, PAPER, TRIAL, drawing, to_svg
@@ -134,16 +134,20 @@ def differences_picture(results: Results) -> Picture | None:
         caption="A dot is a seed; diamonds are means, bars their 95% intervals (paired bootstrap). "
         f"Right of the line is better than the paper's.{many}",
         svg=svg,
-        table=table(("Configuration", "Difference", "95% interval", "p (paired t)", "Pairs"), rows),
+        table=table(
+            ("Configuration", "Difference", "95% interval", "p (paired t)", "Probably better", "Pairs"), rows
+        ),
     )
 
 
 def _comparison_row(name: str, comparison: Comparison) -> Sequence[object]:
+    better = comparison.probability_better
     return (
         name,
         Cell(signed(comparison.difference), repr(comparison.difference)),
         interval(list(comparison.ci95) if comparison.ci95 else None, plus=True),
         p_value(comparison.p_value),
+        NO_NUMBER if better is None else Cell(f"{better:.0%}", repr(better)),
         str(comparison.num_pairs),
     )
 

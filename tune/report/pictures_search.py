@@ -1,12 +1,12 @@
-"""Pictures of the search: the objective over trials, learning curves, and where the time went."""
+"""Pictures of the search: the objective over trials, and learning curves."""
 
 from typing import TYPE_CHECKING
 
-from tune.names import short_value, symbols
-from tune.report.contents import Cell, Picture, table
-from tune.report.numbers import duration, score
+from tune.report.contents import Cell, Picture, Table, table
+from tune.report.learning_curves import best_so_far, joint_curve, median_trial
+from tune.report.numbers import score
 from tune.report.results import Record, Results
-from tune.report.svg import BAD, BEST, CARD, INK, MUTED, PAPER, TRIAL, drawing, legend_above, to_svg
+from tune.report.svg import BAD, BEST, CARD, INK, PAPER, TRIAL, drawing, legend_above, to_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,18 +23,6 @@ def trial_tone(results: Results, trial: Record) -> str:
     if results.best_trial is not None and trial["number"] == results.best_trial["number"]:
         return "best"
     return "bad" if trial.get("state") == "failed" else "paper" if trial.get("is_paper") else ""
-
-
-def best_so_far(trials: list[Record]) -> list[tuple[int, float]]:
-    """Return the highest objective of a complete trial after each trial; trials stopped early don't count."""
-    best, line = None, []
-    for trial in trials:
-        value = trial.get("objective")
-        if trial.get("state") == "complete" and value is not None and (best is None or value > best):
-            best = value
-        if best is not None:
-            line.append((int(trial["number"]), float(best)))
-    return line
 
 
 def history_picture(results: Results) -> Picture | None:
@@ -69,7 +57,7 @@ def history_picture(results: Results) -> Picture | None:
                 label="failed",
             )
         _mark_paper(axes, results.paper_trial)
-        _whole_numbers(axes)
+        whole_numbers(axes)
         axes.set_xlabel("Trial")
         axes.set_ylabel("Objective")
         legend_above(axes)
@@ -102,40 +90,64 @@ def _mark_paper(axes: "Axes", trial: Record | None) -> None:
         )
 
 
-def _whole_numbers(axes: "Axes") -> None:
+def whole_numbers(axes: "Axes") -> None:
+    """Label the horizontal axis by whole numbers alone."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
-def joint_curve(trial: Record) -> list[tuple[int, float]]:
-    """Return (epoch, objective) of the joint phase; before it the objective stands at its floor."""
-    rows = trial.get("curve") or []
-    return [(int(row["epoch"]), float(row["objective"])) for row in rows if row.get("phase") != "pretrain"]
-
-
 def curves_picture(results: Results) -> Picture | None:
-    """Draw the objective over epochs of every trial."""
+    """Draw the objective over epochs of every trial; the best, the median and the paper's stand out."""
     curves = {trial["number"]: joint_curve(trial) for trial in results.trials}
     curves = {number: curve for number, curve in curves.items() if curve}
     if not curves:
         return None
-    best, paper = (trial["number"] if trial else None for trial in (results.best_trial, results.paper_trial))
+    marked = _marked_curves(results)
     with drawing() as (figure, axes):
         for number, curve in curves.items():
-            if number not in (best, paper):
+            if number not in marked:
                 axes.plot(*zip(*curve, strict=True), color=TRIAL, alpha=0.45, linewidth=1)
                 axes.plot(*curve[-1], "o", color=TRIAL, alpha=0.6, markersize=3)
-        if paper in curves and paper != best:
-            axes.plot(*zip(*curves[paper], strict=True), color=PAPER, linewidth=2, label="paper's")
-        if best in curves:
-            label = f"best (trial {best}, the paper's)" if best == paper else f"best (trial {best})"
-            axes.plot(*zip(*curves[best], strict=True), color=BEST, linewidth=2.4, label=label)
-        _whole_numbers(axes)
+        for number, (label, color, style) in marked.items():
+            if number in curves:
+                line = zip(*curves[number], strict=True)
+                axes.plot(*line, color=color, linewidth=2.2, linestyle=style, label=label)
+        whole_numbers(axes)
         axes.set_xlabel("Epoch")
         axes.set_ylabel("Objective")
         legend_above(axes)
         svg = to_svg(figure, "curves")
+    return Picture(
+        name="curves",
+        title="Learning curves",
+        caption="Joint epochs of every trial; before them, in pre-training, there is nothing to score. "
+        "A dot is where a trial ended or was stopped. The median is that of the complete trials.",
+        svg=svg,
+        table=_curves_table(curves),
+    )
+
+
+def _marked_curves(results: Results) -> dict[int, tuple[str, str, str]]:
+    """Return label, colour and line style of the trials that stand out; the best is drawn last."""
+    median, paper, best = median_trial(results), results.paper_trial, results.best_trial
+    roles: dict[int, list[str]] = {}
+    looks: dict[int, tuple[str, str]] = {}
+    for trial, role, look in (
+        (median, "median", (INK, "--")),
+        (paper, "paper's", (PAPER, "-")),
+        (best, "best", (BEST, "-")),
+    ):
+        if trial is not None:
+            roles.setdefault(trial["number"], []).append(role)
+            looks[trial["number"]] = look
+    return {
+        number: (f"{' and '.join(reversed(names))} (trial {number})", *looks[number])
+        for number, names in roles.items()
+    }
+
+
+def _curves_table(curves: dict[int, list[tuple[int, float]]]) -> Table:
     epochs = sorted({epoch for curve in curves.values() for epoch, _ in curve})
     by_epoch = {number: dict(curve) for number, curve in curves.items()}
     rows = [
@@ -143,90 +155,4 @@ def curves_picture(results: Results) -> Picture | None:
         for epoch in epochs
         for line in [[by_epoch[number].get(epoch) for number in curves]]
     ]
-    return Picture(
-        name="curves",
-        title="Learning curves",
-        caption="Joint epochs of every trial; before them, in pre-training, there is nothing to score. "
-        "A dot is where a trial ended or was stopped.",
-        svg=svg,
-        table=table(("Epoch", *(f"trial {number}" for number in curves)), rows),
-    )
-
-
-def time_picture(results: Results) -> Picture | None:
-    """Draw the training time of every trial, by phase."""
-    trials = [trial for trial in results.trials if trial.get("seconds")]
-    if not trials:
-        return None
-    numbers = [trial["number"] for trial in trials]
-    phases = [_phase_seconds(trial) for trial in trials]
-    longest = max(trial["seconds"] for trial in trials)
-    unit, word = (60.0, "minutes") if longest > 300 else (1.0, "seconds")
-    with drawing(height=2.6) as (figure, axes):
-        pretrain = [seconds[0] / unit for seconds in phases]
-        axes.bar(numbers, pretrain, color=MUTED, alpha=0.55, label="pre-training")
-        joint = [seconds[1] / unit for seconds in phases]
-        axes.bar(numbers, joint, bottom=pretrain, color=BEST, alpha=0.8, label="joint training")
-        _whole_numbers(axes)
-        axes.set_xlabel("Trial")
-        axes.set_ylabel(f"Training time, {word}")
-        axes.grid(visible=False, axis="x")
-        legend_above(axes)
-        svg = to_svg(figure, "time")
-    rows = [
-        (
-            str(trial["number"]),
-            duration(seconds[0]),
-            duration(seconds[1]),
-            Cell(duration(trial["seconds"]), repr(trial["seconds"])),
-        )
-        for trial, seconds in zip(trials, phases, strict=True)
-    ]
-    return Picture(
-        name="time",
-        title="Training time of every trial",
-        caption="Time inside epochs; starting processes and building the cache are not in it.",
-        svg=svg,
-        table=table(("Trial", "Pre-training", "Joint", "Sum"), rows),
-    )
-
-
-def _phase_seconds(trial: Record) -> tuple[float, float]:
-    rows = trial.get("curve") or []
-    pretrain = sum(float(row.get("seconds") or 0) for row in rows if row.get("phase") == "pretrain")
-    return pretrain, max(float(trial["seconds"]) - pretrain, 0.0)
-
-
-def importances_picture(results: Results, importances: dict[str, float]) -> Picture:
-    """Draw how much of the objective's variance each searched parameter accounts for."""
-    names = symbols(results.keys)
-    ranked = sorted(importances.items(), key=lambda item: item[1])
-    num_complete = len(results.of_state("complete"))
-    with drawing(height=1.0 + 0.42 * len(ranked)) as (figure, axes):
-        bars = axes.barh(
-            [names.get(key, key) for key, _ in ranked],
-            [value for _, value in ranked],
-            color=TRIAL,
-            height=0.6,
-        )
-        axes.bar_label(bars, [f"{value:.0%}" for _, value in ranked], padding=4, color=INK, fontsize=9.5)
-        axes.set_xlim(0, max(1e-9, 1.15 * max(importances.values())))
-        axes.xaxis.set_visible(False)
-        axes.spines["bottom"].set_visible(False)
-        axes.grid(visible=False)
-        svg = to_svg(figure, "importances")
-    rows = [(names.get(key, key), key, Cell(f"{value:.1%}", repr(value))) for key, value in reversed(ranked)]
-    return Picture(
-        name="importances",
-        title="Importance of each parameter",
-        caption=f"Share of the objective's variance (fANOVA) over the {num_complete} complete trials"
-        f"{'; with so few trials only a rough hint' if num_complete < 30 else ''}.",
-        svg=svg,
-        table=table(("Parameter", "Key", "Share"), rows, 2),
-    )
-
-
-def params_text(results: Results, params: Record) -> str:
-    """Return parameters in one line, by their short names."""
-    names = symbols(results.keys)
-    return ", ".join(f"{names.get(key, key)} {short_value(value)}" for key, value in params.items())
+    return table(("Epoch", *(f"trial {number}" for number in curves)), rows)

@@ -2,22 +2,28 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tune.names import short_value, symbols
 from tune.report.contents import Cell, Picture, Table, table
 from tune.report.numbers import score
 from tune.report.pictures_search import objective_cell, trial_tone
-from tune.report.results import Record, Results
+from tune.report.results import B3_F1, Record, Results
 from tune.report.svg import BEST, CARD, INK, PAPER, TRIAL, drawing, legend_above, to_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-LAYER = "encoder.output_layer"
+LAYER, CENTER_WEIGHT = "encoder.output_layer", "loss.center_weight"
+COMPARABLE = ("pseudo_novel", "oracle")
+"""Objectives that are B-cubed F1, as the final metric is."""
+MIN_TREND = 6
 SLICE_HEIGHT = 2.8
+FINAL_CAPTION = "Crosses: B³ F1 of the final comparison on the novel relations, mean and standard deviation."
 
 
 def slice_pictures(results: Results) -> tuple[Picture, ...]:
-    """Draw every searched parameter that any scored trial sets."""
+    """Draw every searched parameter that any scored trial sets; the layer has a picture of its own."""
     found = [_slice(results, key, index) for index, key in enumerate(results.keys) if key != LAYER]
     return tuple(picture for picture in found if picture is not None)
 
@@ -38,11 +44,14 @@ def _slice(results: Results, key: str, index: int) -> Picture | None:
     name, dimension = symbols(results.keys)[key], results.space.get(key, {})
     positions, labels = _positions(trials, key, dimension)
     with drawing(height=SLICE_HEIGHT) as (figure, axes):
-        _draw_points(axes, results, trials, positions)
+        draw_points(axes, results, trials, positions)
+        compared = _draw_final(axes, results, key) if not labels else False
+        is_log = dimension.get("distribution") == "log_uniform"
+        smoothed = not labels and _draw_trend(axes, trials, positions, is_log)
         if labels:
             axes.set_xticks(range(len(labels)), labels)
             axes.grid(visible=False, axis="x")
-        elif dimension.get("distribution") == "log_uniform":
+        elif is_log:
             _log_axis(axes)
         axes.set_xlabel(name if name == key else f"{name}   ({key})")
         axes.set_ylabel("Objective")
@@ -51,7 +60,14 @@ def _slice(results: Results, key: str, index: int) -> Picture | None:
     return Picture(
         name=f"slice-{index}",
         title=f"Objective against {name}",
-        caption="Filled: complete; hollow: stopped early.",
+        caption=" ".join(
+            [
+                "As the paper's Figure 5." if key == CENTER_WEIGHT else "",
+                "Filled: complete; hollow: stopped early.",
+                "Line: complete trials, smoothed; the other parameters vary too." if smoothed else "",
+                FINAL_CAPTION if compared else "",
+            ]
+        ).strip(),
         svg=svg,
         table=_table(results, trials, key, name),
     )
@@ -76,6 +92,45 @@ def _table(results: Results, trials: list[Record], key: str, name: str) -> Table
     )
 
 
+def _draw_final(axes: "Axes", results: Results, key: str) -> bool:
+    """Draw the final comparison beside the search, where both are the same measure."""
+    if results.objective.get("name") not in COMPARABLE:
+        return False
+    drawn = False
+    for entry in results.final:
+        figures = (entry.get("metrics") or {}).get(B3_F1) or {}
+        if figures.get("mean") is not None and key in (entry.get("params") or {}):
+            axes.errorbar(
+                [entry["params"][key]],
+                [figures["mean"]],
+                yerr=[figures.get("std") or 0.0],
+                color=INK,
+                marker="x",
+                markersize=6,
+                linewidth=1.2,
+                linestyle="none",
+                label=None if drawn else "final B³ F1",
+                zorder=5,
+            )
+            drawn = True
+    return drawn
+
+
+def _draw_trend(axes: "Axes", trials: list[Record], x_of: dict[int, float], is_log: bool) -> bool:
+    """Draw the complete trials, smoothed by a Gaussian kernel of an eighth of their extent."""
+    complete = [trial for trial in trials if trial.get("state") == "complete"]
+    raw = np.array([x_of[trial["number"]] for trial in complete])
+    if len(set(raw.tolist())) < MIN_TREND:
+        return False
+    x = np.log10(raw) if is_log else raw
+    y = np.array([float(trial["objective"]) for trial in complete])
+    grid = np.linspace(x.min(), x.max(), 50)
+    weights = np.exp(-0.5 * ((grid[:, None] - x) / (np.ptp(x) / 8)) ** 2)
+    smooth = (weights * y).sum(1) / weights.sum(1)
+    axes.plot(10**grid if is_log else grid, smooth, color=TRIAL, linewidth=1.6, alpha=0.8, zorder=2)
+    return True
+
+
 def _positions(trials: list[Record], key: str, dimension: Record) -> tuple[dict[int, float], list[str]]:
     """Return each trial's place on the horizontal axis, and the labels where the values are names."""
     values = {int(trial["number"]): trial["params"][key] for trial in trials}
@@ -88,15 +143,22 @@ def _positions(trials: list[Record], key: str, dimension: Record) -> tuple[dict[
     return {number: float(labels.index(short_value(value))) for number, value in values.items()}, labels
 
 
-def _draw_points(axes: "Axes", results: Results, trials: list[Record], positions: dict[int, float]) -> None:
+def draw_points(
+    axes: "Axes",
+    results: Results,
+    trials: list[Record],
+    x_of: dict[int, float],
+    y_of: dict[int, float] | None = None,
+) -> None:
+    """Draw trials at their places, by number; without `y_of` at the height of their objective."""
     best = results.best_trial["number"] if results.best_trial else None
     for trial in trials:
         number, is_paper = trial["number"], bool(trial.get("is_paper"))
         color = BEST if number == best else PAPER if is_paper else TRIAL
         marked = number == best or is_paper
         axes.plot(
-            [positions[number]],
-            [trial["objective"]],
+            [x_of[number]],
+            [trial["objective"] if y_of is None else y_of[number]],
             marker="D" if is_paper else "o",
             linestyle="none",
             markersize=8 if marked else 6,
@@ -136,7 +198,8 @@ def layers_picture(results: Results) -> Picture | None:
             axes.plot(
                 *zip(*tops, strict=True), color=BEST, alpha=0.5, linewidth=1.4, label="best of each layer"
             )
-        _draw_points(axes, results, trials, {t["number"]: float(t["params"][LAYER]) for t in trials})
+        draw_points(axes, results, trials, {t["number"]: float(t["params"][LAYER]) for t in trials})
+        compared = _draw_final(axes, results, LAYER)
         axes.set_xticks(range(layers[0], layers[-1] + 1))
         axes.set_xlim(layers[0] - 0.5, layers[-1] + 0.5)
         axes.set_xlabel("Output layer r")
@@ -161,7 +224,7 @@ def layers_picture(results: Results) -> Picture | None:
         name="layers",
         title="Objective by output layer",
         caption="The layer that is fine-tuned; everything below it is frozen, nothing above it is run. "
-        "Filled: complete; hollow: stopped early.",
+        f"Filled: complete; hollow: stopped early. {FINAL_CAPTION if compared else ''}".strip(),
         svg=svg,
         table=table(("Layer", "Trials", "Complete", "Best", "Mean of complete"), rows),
     )

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from rocore.errors import CheckpointError
+from tune.representations import FILE as REPRESENTATIONS
+from tune.representations import Representations
 
 SCHEMA = 1
 PAPER = "paper"
@@ -26,11 +28,13 @@ class Results:
         tree: What results.json holds.
         directory_name: Last part of the sweep directory's path, for commands.
         sweep_yaml: The resolved sweep configuration; empty where config.yaml is absent.
+        representations: h' of one run of the best configuration; None where no run left it.
     """
 
     tree: Record
     directory_name: str = "sweep"
     sweep_yaml: str = ""
+    representations: Representations | None = None
 
     @property
     def name(self) -> str:
@@ -173,9 +177,10 @@ def read_results(directory: Path) -> Results:
     beside = directory / "environment.json"
     if not tree.get("environment") and beside.is_file():
         tree["environment"] = json.loads(beside.read_text(encoding="utf-8"))
-    config = directory / "config.yaml"
+    config, points = directory / "config.yaml", directory / REPRESENTATIONS
     return Results(
         tree=tree,
         directory_name=directory.resolve().name or "sweep",
         sweep_yaml=config.read_text(encoding="utf-8") if config.is_file() else "",
+        representations=Representations.load(points) if points.is_file() else None,
     )

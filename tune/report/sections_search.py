@@ -1,44 +1,20 @@
-"""The search and where the time went."""
+"""The search: what was searched, and how every trial did."""
 
 from tune.names import short_value, symbols
 from tune.report.contents import Block, Cell, Paragraph, Pictures, Section, Table, table
-from tune.report.importances_optuna import MIN_COMPLETE, importances
 from tune.report.numbers import NO_NUMBER, duration
-from tune.report.pictures_search import (
-    curves_picture,
-    history_picture,
-    importances_picture,
-    objective_cell,
-    time_picture,
-    trial_tone,
-)
-from tune.report.pictures_slices import layers_picture, slice_pictures
+from tune.report.pictures_pareto import pareto_picture
+from tune.report.pictures_search import curves_picture, history_picture, objective_cell, trial_tone
 from tune.report.results import Results
 
 
 def search_section(results: Results) -> Section:
     """Build the search: what was searched, how the trials did, and the table of all trials."""
     blocks: list[Block] = [Paragraph(_summary(results)), _space_table(results)]
-    pictures = [
-        history_picture(results),
-        curves_picture(results),
-        layers_picture(results),
-        *slice_pictures(results),
-    ]
-    shares = importances(results)
-    if shares:
-        pictures.append(importances_picture(results, shares))
+    pictures = (history_picture(results), curves_picture(results), pareto_picture(results))
     drawn = tuple(picture for picture in pictures if picture is not None)
     if drawn:
         blocks.append(Pictures(drawn))
-    if not shares:
-        num_complete = len(results.of_state("complete"))
-        blocks.append(
-            Paragraph(
-                f"Parameter importances need at least {MIN_COMPLETE} complete trials that scored "
-                f"differently; there {'is' if num_complete == 1 else 'are'} {num_complete}."
-            )
-        )
     blocks.append(trials_table(results))
     return Section("search", "The search", tuple(blocks))
 
@@ -122,35 +98,3 @@ def _first_line(text: object) -> str:
     lines = str(text or "").strip().splitlines()
     line = lines[0] if lines else ""
     return line if len(line) <= 200 else f"{line[:197]}..."
-
-
-def time_section(results: Results) -> Section:
-    """Build where the time went."""
-    rows: list[tuple[str, object, object]] = []
-    if results.search.get("seconds") is not None:
-        rows.append(
-            ("Search, from start to end", _seconds(results.search["seconds"]), str(len(results.trials)))
-        )
-    trained = sum(float(trial.get("seconds") or 0) for trial in results.trials)
-    if results.trials:
-        rows.append(("Training inside the search's trials", _seconds(trained), str(len(results.trials))))
-    failed = sum(float(trial.get("seconds") or 0) for trial in results.of_state("failed"))
-    if failed:
-        rows.append(("… of which in failed trials", _seconds(failed), str(len(results.of_state("failed")))))
-    for entry in results.final:
-        rows.append(
-            (
-                f"Final comparison: {entry['name']}",
-                _seconds(entry.get("seconds")),
-                str(len(entry.get("seeds") or [])),
-            )
-        )
-    blocks: list[Block] = [table(("What", "Time", "Runs"), rows)] if rows else []
-    picture = time_picture(results)
-    if picture is not None:
-        blocks.append(Pictures((picture,)))
-    return Section("time", "Where the time went", tuple(blocks))
-
-
-def _seconds(value: float | None) -> Cell:
-    return Cell(duration(value), "" if value is None else f"{value} s")

@@ -6,6 +6,8 @@ import random
 
 import pytest
 
+from tune.report import importances_optuna
+
 SPACE = {
     "loss.center_weight": {"distribution": "log_uniform", "low": 1e-4, "high": 1e-1, "choices": None},
     "loss.pair_margin": {"distribution": "uniform", "low": 0.5, "high": 4.0, "choices": None},
@@ -143,6 +145,7 @@ def make_tree():
             "best_trial": best["number"],
             "trials": trials,
         },
+        "resources": {"cpus_per_trial": 2.0, "gpus_per_trial": 0.0},
         "final": final,
         "verdict": {
             "best": final[0]["name"],
@@ -163,6 +166,12 @@ def make_tree():
             "cpus": 2,
         },
     }
+
+
+@pytest.fixture
+def few_resamples(monkeypatch):
+    """Importances in a fraction of the time, for tests of everything around them."""
+    monkeypatch.setattr(importances_optuna, "NUM_RESAMPLES", 5)
 
 
 @pytest.fixture

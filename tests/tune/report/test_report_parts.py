@@ -7,11 +7,9 @@ import pytest
 
 from tune.names import run_name, short_keys, symbols
 from tune.report.contents import Table, cells
-from tune.report.importances_optuna import importances
 from tune.report.markdown import escape
 from tune.report.numbers import duration, interval, mean_std, p_value, score, signed
 from tune.report.pictures_final import comparisons
-from tune.report.pictures_search import best_so_far, joint_curve
 from tune.report.results import Results, values_by_seed
 from tune.report.svg import VARIABLES, drawing, to_svg
 
@@ -67,24 +65,6 @@ def test_run_name_is_short_and_a_folder_name():
     assert len(run_name("0003", {f"key{number}": "x" * 30 for number in range(9)})) <= 120
 
 
-def test_best_so_far_counts_complete_trials_only():
-    trials = [
-        {"number": 0, "state": "failed", "objective": None},
-        {"number": 1, "state": "complete", "objective": 0.5},
-        {"number": 2, "state": "pruned", "objective": 0.9},
-        {"number": 3, "state": "complete", "objective": 0.6},
-    ]
-    assert best_so_far(trials) == [(1, 0.5), (2, 0.5), (3, 0.6)]
-
-
-def test_joint_curve_leaves_pre_training_out():
-    curve = [
-        {"epoch": 1, "phase": "pretrain", "objective": 0.0},
-        {"epoch": 2, "phase": "joint", "objective": 0.4},
-    ]
-    assert joint_curve({"curve": curve}) == [(2, 0.4)]
-
-
 def test_values_by_seed_skips_failed_seeds(tree):
     entry = tree["final"][1]
     assert list(values_by_seed(entry, "novel_test.b3_f1")) == [1, 2, 4, 5]
@@ -103,36 +83,6 @@ def test_comparisons_pair_only_seeds_that_both_finished(tree):
     assert list(differences) == [1, 2, 4, 5]
     assert comparison.num_pairs == 4
     assert comparison.difference == pytest.approx(sum(differences.values()) / 4)
-
-
-def test_importances_find_the_key_that_decides(tree):
-    space = {
-        "a": {"distribution": "uniform", "low": 0.0, "high": 1.0},
-        "b": {"distribution": "integer", "low": 1, "high": 4},
-    }
-    trials = [
-        {
-            "number": number,
-            "state": "complete",
-            "objective": number / 20,
-            "params": {"a": number / 20, "b": 1 + (7 * number) % 4},
-        }
-        for number in range(20)
-    ]
-    shares = importances(Results({"search": {"space": space, "trials": trials}}))
-    assert shares["a"] > 0.8
-    assert sum(shares.values()) == pytest.approx(1)
-    assert all(type(share) is float for share in shares.values())
-
-
-@pytest.mark.parametrize("objective", [lambda number: 0.5, lambda number: number if number < 7 else None])
-def test_importances_without_enough_different_trials_are_empty(objective):
-    space = {"a": {"distribution": "log_uniform", "low": 0.1, "high": 100}}
-    trials = [
-        {"number": number, "state": "complete", "objective": objective(number), "params": {"a": number + 1.0}}
-        for number in range(10)
-    ]
-    assert importances(Results({"search": {"space": space, "trials": trials}})) == {}
 
 
 def test_svg_takes_its_colors_from_the_page_and_its_ids_from_its_name():
