@@ -52,7 +52,9 @@ class LedgerSearcher(Searcher):
         self._active[trial_id] = record.name
         checkpoints = [str(path) for path in newest_first(self.folder, record)]
         folder = str(self.ledger.directory.folder(record))
-        return {"spec": {**spec, "folder": folder, "attempt": record.num_starts - 1, "checkpoints": checkpoints}}
+        return {
+            "spec": {**spec, "folder": folder, "attempt": record.num_starts - 1, "checkpoints": checkpoints}
+        }
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False

@@ -43,12 +43,13 @@ def build(results: Results, has_config: bool) -> "Report":
     from tune.report import sections_final as final
     from tune.report import sections_parameters as parameters
     from tune.report import sections_provenance as provenance
+    from tune.report import sections_race as racing
     from tune.report import sections_search as search
     from tune.report import sections_time as time
     from tune.report.contents import Report
     from tune.report.pictures_representations import representations_section
 
-    representations = representations_section(results)
+    representations, race = representations_section(results), racing.race_section(results)
     data = results.tree.get("data") or {}
     subtitle = [str(results.tree.get("created") or ""), str(data.get("format") or "")]
     subtitle.append(str((results.tree.get("encoder") or {}).get("name") or ""))
@@ -63,6 +64,7 @@ def build(results: Results, has_config: bool) -> "Report":
             final.final_section(results),
             *([representations] if representations is not None else []),
             search.search_section(results),
+            *([race] if race is not None else []),
             parameters.parameters_section(results),
             time.stopping_section(results),
             time.time_section(results),

@@ -126,8 +126,11 @@ def differences_picture(results: Results) -> Picture | None:
         axes.set_xlabel(f"{title_of(results.metric)} minus the paper's configuration, same seed")
         axes.grid(visible=False, axis="y")
         svg = to_svg(figure, "differences")
-    rows = [_comparison_row(name, comparison) for name, _, comparison in found]
-    many = " P values aren't corrected for comparing several configurations." if len(found) > 1 else ""
+    rows = [
+        (*_comparison_row(name, comparison), _corrected(results.final_named(name)))
+        for name, _, comparison in found
+    ]
+    many = " Corrected p values (Holm) allow for comparing several configurations." if len(found) > 1 else ""
     return Picture(
         name="differences",
         title="Difference to the paper's configuration",
@@ -135,7 +138,16 @@ def differences_picture(results: Results) -> Picture | None:
         f"Right of the line is better than the paper's.{many}",
         svg=svg,
         table=table(
-            ("Configuration", "Difference", "95% interval", "p (paired t)", "Probably better", "Pairs"), rows
+            (
+                "Configuration",
+                "Difference",
+                "95% interval",
+                "p (paired t)",
+                "Probably better",
+                "Pairs",
+                "p, corrected",
+            ),
+            rows,
         ),
     )
 
@@ -150,6 +162,10 @@ def _comparison_row(name: str, comparison: Comparison) -> Sequence[object]:
         NO_NUMBER if better is None else Cell(f"{better:.0%}", repr(better)),
         str(comparison.num_pairs),
     )
+
+
+def _corrected(entry: Record | None) -> str:
+    return p_value(((entry or {}).get("against_paper") or {}).get("corrected_p_value"))
 
 
 def summary_of(entry: Record | None, metric: str) -> str:

@@ -80,6 +80,11 @@ class Results:
         return list(self.tree.get("final") or [])
 
     @property
+    def race(self) -> Record:
+        """The race between search and final comparison; empty where there was none."""
+        return dict(self.tree.get("race") or {})
+
+    @property
     def verdict(self) -> Record:
         """The comparison of the best configuration with the paper's; empty before the re-evaluation."""
         return dict(self.tree.get("verdict") or {})

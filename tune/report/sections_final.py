@@ -87,7 +87,12 @@ def notes(results: Results) -> tuple[str, ...]:
         found.append(f"The search maximized: {description}.")
     if results.final and results.best_trial is not None and results.verdict:
         by_search = results.search_choice
-        if results.best_name == by_search:
+        if results.race:
+            found.append(
+                f"By one run of that objective each, {by_search} was the best; {results.best_name} was chosen by the "
+                "race, which repeats it. The final comparison only measured what was chosen."
+            )
+        elif results.best_name == by_search:
             found.append(
                 "The configuration was chosen by that objective; the final comparison only measured it."
             )

@@ -123,7 +123,33 @@ def one_seed(tree):
     }
 
 
-STATES = [dict, searched, all_failed, one_trial, no_trial, without_gold, every_seed_failed, one_seed]
+def raced(tree):
+    dropped = {"num_pairs": 4, "leader": "paper", "difference": -0.1, "p_value": 0.01}
+    configurations = [
+        {"name": name, "params": {}, "values": [0.5, 0.6], "mean": 0.55, "dropped": fate}
+        for name, fate in (("paper", None), ("trial-3", dropped))
+    ]
+    failed = [{"run": "trial-3-split2-seed4", "error": "gone"}]
+    race = {
+        "alpha": 0.05,
+        "configurations": configurations,
+        "failed": failed,
+        "text": "paper has the best mean.",
+    }
+    return tree | {"race": race}
+
+
+STATES = [
+    dict,
+    searched,
+    all_failed,
+    one_trial,
+    no_trial,
+    without_gold,
+    every_seed_failed,
+    one_seed,
+    raced,
+]
 
 
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.__name__)
