@@ -84,21 +84,25 @@ class Run:
         Raises:
             DivergedError: If a loss isn't finite.
         """
-        reports = []
-        for index, trainer in enumerate(self.trainers):
-            if trainer.finished:
-                continue
-            report = trainer.run_epoch()
-            reports.append(report)
+        return self.score_epoch([(index, trainer.run_epoch()) for index, trainer in self.active()])
+
+    def active(self) -> "list[tuple[int, Trainer]]":
+        """Return the trainers that aren't finished, with their numbers."""
+        return [(index, trainer) for index, trainer in enumerate(self.trainers) if not trainer.finished]
+
+    def score_epoch(self, reports: "Sequence[tuple[int, EpochReport]]") -> EpochScore:
+        """Score an epoch that every active trainer has run; `reports` come with the trainers' numbers."""
+        for index, report in reports:
             self.scores[index] = FLOOR if report.phase == "pretrain" else self.score(index, report)
+        plain = [report for _, report in reports]
         finished = self.finished
         return EpochScore(
             epoch=max(trainer.epoch for trainer in self.trainers),
-            phase="pretrain" if any(report.phase == "pretrain" for report in reports) else "joint",
+            phase="pretrain" if any(report.phase == "pretrain" for report in plain) else "joint",
             objective=sum(self.scores) / len(self.scores),
             finished=finished,
-            scalars=_mean_scalars(reports),
-            metrics=self.final_metrics(reports) if finished else None,
+            scalars=_mean_scalars(plain),
+            metrics=self.final_metrics(plain) if finished else None,
         )
 
     def score(self, index: int, report: "EpochReport") -> float:
