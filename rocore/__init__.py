@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rocore.progress import progress_bars
     from rocore.run_directory import RunDirectory, write_atomically, write_json
     from rocore.training.cost import EpochCost, RunCost, measure_run
+    from rocore.training.pack import pack_key, run_packed_epoch
     from rocore.training.run import RunResult, save_run, set_threads, train_run
     from rocore.training.task import Prepared, TrainingTask, build_trunk_cache, prepare
     from rocore.training.trainer import EpochReport, Trainer
@@ -45,6 +46,8 @@ _HOMES = {
     "EpochCost": "rocore.training.cost",
     "RunCost": "rocore.training.cost",
     "measure_run": "rocore.training.cost",
+    "pack_key": "rocore.training.pack",
+    "run_packed_epoch": "rocore.training.pack",
     "RunResult": "rocore.training.run",
     "save_run": "rocore.training.run",
     "set_threads": "rocore.training.run",
@@ -87,8 +90,10 @@ __all__ = [
     "measure_run",
     "num_layers",
     "override",
+    "pack_key",
     "prepare",
     "progress_bars",
+    "run_packed_epoch",
     "save_run",
     "set_threads",
     "train_run",

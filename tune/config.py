@@ -92,6 +92,14 @@ class ResourcesConfig(Section):
     """Short folder for the files of a local Ray. Null: one under the system's temporary folder."""
 
 
+class TrialConfig(Section):
+    """How trials train."""
+
+    pack: Count = 1
+    """Trials that train together as one batched computation, on the share of one (`resources`). For GPUs, where a small
+    step costs its launches; on CPUs it gains nothing."""
+
+
 class RacingConfig(Section):
     """The race: the search's best configurations over shared (split, seed) pairs, by the search's own objective."""
 
@@ -145,6 +153,7 @@ class SweepConfig(Section):
     objective: ObjectiveConfig = ObjectiveConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
     resources: ResourcesConfig = ResourcesConfig()
+    trial: TrialConfig = TrialConfig()
     racing: RacingConfig = RacingConfig()
     reevaluation: ReevaluationConfig = ReevaluationConfig()
     retention: RetentionConfig = RetentionConfig()

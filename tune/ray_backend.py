@@ -23,6 +23,7 @@ from tune.interruption import take_signals
 from tune.ledger import Ledger
 from tune.optuna_study import Study, quiet_optuna
 from tune.ray_callbacks import LedgerCallback
+from tune.ray_pack import PROXY_CPU, PackedTrial, packs
 from tune.ray_scheduler import NamedASHA, make_scheduler
 from tune.ray_searcher import LedgerSearcher
 from tune.specification import search_spec
@@ -161,15 +162,26 @@ def _end_what_has_ended(ledger: Ledger, role: str, stopped: Set[str]) -> None:
 
 
 def _fit(sweep: Sweep, searcher: LedgerSearcher, scheduler: TrialScheduler, trainable: type[Trial]) -> None:
-    resources, folder = sweep.config.resources, searcher.folder
-    share = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
+    resources, size = sweep.config.resources, sweep.config.trial.pack
+    at_once = concurrency(resources, ray.cluster_resources())
+    if size == 1:
+        share = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
+        _tune(ray_tune.with_resources(trainable, share), searcher, scheduler, at_once)
+        return
+    with packs(resources, at_once, size) as actors:
+        member = ray_tune.with_parameters(PackedTrial, packs=actors)
+        _tune(ray_tune.with_resources(member, {"cpu": PROXY_CPU}), searcher, scheduler, at_once * size)
+
+
+def _tune(trainable: Any, searcher: LedgerSearcher, scheduler: TrialScheduler, at_once: int) -> None:
+    folder = searcher.folder
     tuner = ray_tune.Tuner(
-        ray_tune.with_resources(trainable, share),
+        trainable,
         tune_config=ray_tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
             num_samples=-1,
-            max_concurrent_trials=concurrency(resources, ray.cluster_resources()),
+            max_concurrent_trials=at_once,
             reuse_actors=True,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,

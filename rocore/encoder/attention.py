@@ -217,7 +217,7 @@ def attention_masks(
     parts: list[Tensor] = []
     for k, of_member in enumerate(masks):
         own = sizes[k * share : (k + 1) * share]
-        parts += torch.split(of_member.draw((sum(own),), rate, torch.float32), own)  # type: ignore[no-untyped-call]
+        parts += torch.split(of_member.draw((sum(own),), rate, torch.float32), own)
     return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 

@@ -36,7 +36,9 @@ def assert_alike(packed: Trainer, alone: Trainer) -> None:
         if name == "novel_classifier.bias":
             continue  # the two halves of each pair's cost (13) pull it apart equally: its gradient is rounding, too
         if name == "known_classifier.bias":
-            difference = difference - difference.mean()  # nor does that over classes see a shift of all logits
+            difference = (
+                difference - difference.mean()
+            )  # nor does that over classes see a shift of all logits
         assert float(difference.abs().max()) < 1e-3 * float(theirs.detach().abs().max()) + 1e-4, name
     ours, theirs = packed.predict_novel("test"), alone.predict_novel("test")
     assert ours.classes.tolist() == theirs.classes.tolist()

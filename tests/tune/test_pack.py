@@ -1,0 +1,136 @@
+"""Rounds of a pack, with a step that only notes who took part; and trials that really train together."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+import rocore
+from rocore.config import make_config
+from tune.pack import Pack
+from tune.specification import search_spec
+from tune.trial_run import TrialRun, step_together
+
+SPEC: dict[str, Any] = {"name": "0000"}
+
+
+class Rounds(list[list[str]]):
+    def __call__(self, runs: Sequence[TrialRun]) -> list[dict[str, Any]]:
+        self.append([run.spec["name"] for run in runs])
+        return [{"name": run.spec["name"], "round": len(self)} for run in runs]
+
+
+@pytest.fixture
+def rounds(monkeypatch: pytest.MonkeyPatch) -> Rounds:
+    monkeypatch.setattr("tune.pack.PATIENCE_S", 0.05)
+    return Rounds()
+
+
+async def joined(pack: Pack, *names: str) -> None:
+    for name in names:
+        assert await pack.join(name, {"name": name})
+
+
+def test_pack_members_that_ask_run_in_one_round(rounds: Rounds, engine: Any) -> None:
+    async def scenario() -> list[Any]:
+        pack = Pack(3, engine, rounds)
+        await joined(pack, "a", "b", "c")
+        return await asyncio.gather(*(pack.advance(name) for name in "abc"))
+
+    results = asyncio.run(scenario())
+    assert [sorted(names) for names in rounds] == [["a", "b", "c"]]
+    assert [result["name"] for result in results] == ["a", "b", "c"]
+
+
+def test_pack_round_goes_on_without_a_member_that_does_not_ask(rounds: Rounds, engine: Any) -> None:
+    async def scenario() -> None:
+        pack = Pack(2, engine, rounds)
+        await joined(pack, "a", "b")
+        await pack.advance("a")
+
+    asyncio.run(scenario())
+    assert rounds == [["a"]]
+
+
+def test_pack_that_is_full_refuses_until_one_leaves(rounds: Rounds, engine: Any) -> None:
+    async def scenario() -> list[bool]:
+        pack = Pack(1, engine, rounds)
+        answers = [await pack.join(name, SPEC) for name in ("a", "b", "a")]
+        await pack.leave("a")
+        return [*answers, await pack.join("b", SPEC)]
+
+    assert asyncio.run(scenario()) == [True, False, True, True]
+
+
+def test_pack_leaving_member_ends_the_wait_for_it(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tune.pack.PATIENCE_S", 3600.0)
+    rounds = Rounds()
+
+    async def scenario() -> None:
+        pack = Pack(2, engine, rounds)
+        await joined(pack, "a", "b")
+        asked = asyncio.create_task(pack.advance("a"))
+        await asyncio.sleep(0.01)
+        await pack.leave("b")
+        await asked
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+    assert rounds == [["a"]]
+
+
+def test_pack_error_of_a_round_reaches_who_asked(rounds: Rounds, engine: Any) -> None:
+    def broken(_runs: Sequence[TrialRun]) -> list[dict[str, Any]]:
+        raise MemoryError("no room")
+
+    async def scenario() -> None:
+        pack = Pack(1, engine, broken)
+        await joined(pack, "a")
+        await pack.advance("a")
+
+    with pytest.raises(MemoryError, match="no room"):
+        asyncio.run(scenario())
+
+
+def specs_of(make_sweep: Any, **changes: Any) -> list[dict[str, Any]]:
+    """Trials on the built-in corpus that differ in the margin."""
+    sweep = make_sweep(
+        {
+            "data.builtin.num_known_relations": 6,
+            "data.builtin.num_novel_relations": 3,
+            "data.builtin.instances_per_relation": 8,
+            "encoder.output_layer": 2,
+            "train.max_epochs": 2,
+            "train.num_threads": 1,
+            **changes,
+        },
+        search={
+            "num_trials": 3,
+            "space": {"loss.pair_margin": {"distribution": "uniform", "low": 0.5, "high": 4.0}},
+        },
+        paper={"loss.pair_margin": 2.0},
+        objective={"num_relations": 2, "num_folds": 2},
+    )
+    return [{**search_spec(sweep, n, {"loss.pair_margin": 1.0 + n}), "folder": "unused"} for n in range(3)]
+
+
+def test_step_together_equals_every_trial_alone(make_sweep: Any) -> None:
+    specs = specs_of(make_sweep, **{"data.format": "builtin"})
+    alone, packed = ([TrialRun(spec, rocore) for spec in specs] for _ in range(2))
+    for _ in range(3):
+        expected = [run.step() for run in alone]
+        for found, result in zip(step_together(packed), expected, strict=True):
+            assert not found["failed"], found.get("error")
+            assert found["objective"] == pytest.approx(result["objective"], abs=1e-9)
+            assert found["finished"] == result["finished"]
+    assert all(result["finished"] for result in expected)
+
+
+def test_step_together_failure_of_one_leaves_the_others(make_sweep: Any) -> None:
+    good, broken = specs_of(make_sweep, **{"data.format": "builtin"})[:2]
+    broken["config"]["encoder"]["output_layer"] = 99
+    make_config(broken["config"])
+    first, second = step_together([TrialRun(good, rocore), TrialRun(broken, rocore)])
+    assert not first["failed"]
+    assert second["failed"]
+    assert "99" in second["error"]
