@@ -89,8 +89,8 @@ def notes(results: Results) -> tuple[str, ...]:
         by_search = results.search_choice
         if results.race:
             found.append(
-                f"By one run of that objective each, {by_search} was the best; {results.best_name} was chosen by the "
-                "race, which repeats it. The final comparison only measured what was chosen."
+                f"By one run of that objective each, {by_search} was the best; the race, which repeats it, "
+                f"chose {results.best_name}. The final comparison only measured what was chosen."
             )
         elif results.best_name == by_search:
             found.append(

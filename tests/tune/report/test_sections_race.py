@@ -67,7 +67,7 @@ def test_notes_after_a_race_say_that_it_chose(tree, race):
     by_search = tree["verdict"]["best"]
     tree["race"], tree["verdict"]["best"] = race, "paper"
     note = sections_final.notes(Results(tree))[-1]
-    assert f"{by_search} was the best; paper was chosen by the race" in note
+    assert f"{by_search} was the best; the race, which repeats it, chose paper." in note
 
 
 def test_differences_with_corrected_p_values_show_them(tree):
