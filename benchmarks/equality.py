@@ -3,8 +3,8 @@
 python -m benchmarks.equality [--data-root data/fewrel] [--seeds 3]
 
 The plain path is benchmarks/plain.py (whole encoder, padded, fp32, five passes a step) with the engine's own
-hyper-parameters, data order and k-means. Its initial weights and its dropout come from another generator, so the two differ
-by seed noise at least; both start from the same pretrained layer.
+hyper-parameters, data order and k-means. Its initial weights and its dropout come from another generator: the two
+differ by seed noise at least. Both start from the same pretrained layer.
 """
 
 import argparse
