@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import footprint, growth, speed, table
+from benchmarks import footprint, growth, packing, speed, table
 from benchmarks.fresh import in_fresh_process, note
 from benchmarks.workload import CASES, ROOT, TINY_CASES, Workload, write_tiny_data
 
@@ -38,7 +38,7 @@ def main() -> int:
         if arguments.quick:
             workload = Workload(f"{scratch}/tiny", f"{scratch}/cache", scratch, quick=True)
             write_tiny_data(Path(workload.data_root))
-        results, grown = {}, []
+        results, grown, packs = {}, [], {}
         for case in TINY_CASES if arguments.quick else CASES:
             if arguments.only not in (None, case.name):
                 continue
@@ -47,9 +47,12 @@ def main() -> int:
             note(f"{case.name}: memory")
             figures["peak_mib"] = in_fresh_process(footprint.measure, workload, case)
             results[case.name] = figures
+            if case.name == "minilm":
+                note("minilm: packs")
+                packs = in_fresh_process(packing.measure, workload, case)
             if case.name == "minilm" and not arguments.skip_growth:
                 grown = growth.measure(workload, case)
-    summary = table.summarize(results, grown)
+    summary = table.summarize(results, grown, packs)
     sys.stdout.write(table.render(summary) + "\n")
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)

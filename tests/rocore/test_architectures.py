@@ -83,7 +83,8 @@ def spans(draw: st.DrawFn, length: int) -> tuple[int, int]:
 
 @st.composite
 def ragged_sentences(draw: st.DrawFn) -> list[tuple[int, tuple[int, int], tuple[int, int]]]:
-    lengths = draw(st.lists(st.integers(1, 12), min_size=1, max_size=6))
+    length = st.one_of(st.integers(1, 12), st.integers(1, 512))
+    lengths = draw(st.lists(length, min_size=1, max_size=6))
     return [(length, draw(spans(length)), draw(spans(length))) for length in lengths]
 
 

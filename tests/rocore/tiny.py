@@ -69,7 +69,7 @@ def model_of(model_type: str) -> Any:
         num_hidden_layers=NUM_LAYERS,
         num_attention_heads=4,
         intermediate_size=48,
-        max_position_embeddings=80,
+        max_position_embeddings=520,
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
         **extra,
