@@ -34,28 +34,30 @@ def machine() -> dict[str, Any]:
 def summarize(
     results: dict[str, dict[str, Any]], grown: list[dict[str, Any]], packs: dict[str, float]
 ) -> dict[str, Any]:
-    """Return what latest.json holds; figures by encoder, null where they weren't measured."""
+    """Return what latest.json holds; null where nothing was measured.
 
-    def of(*keys: str) -> dict[str, Any]:
-        found = {}
-        for name in ("minilm", "bert_base"):
-            value: Any = results.get(name)
-            for key in keys:
-                value = None if value is None else value[key]
-            found[name] = value
-        return found
+    Where a figure isn't given by encoder it is minilm's; those of both are in `encoders`.
+    """
+
+    def of(name: str, *keys: str) -> Any:
+        value: Any = results.get(name)
+        for key in keys:
+            value = None if value is None else value[key]
+        return value
+
+    def by_encoder(key: str) -> dict[str, Any]:
+        return {name: of(name, key) for name in ("minilm", "bert_base")}
 
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine(),
-        "joint_step_ratio": of("joint_step_ratio"),
-        "joint_epoch_ratio": of("joint_epoch_ratio"),
+        "joint_step_ratio": by_encoder("joint_step_ratio"),
+        "joint_epoch_ratio": by_encoder("joint_epoch_ratio"),
         "peak_fraction": {
-            "trunk": of("phases", "trunk", "peak_fraction"),
-            "joint_step": of("phases", "joint_step", "peak_fraction"),
+            phase: of("minilm", "phases", phase, "peak_fraction") for phase in ("trunk", "joint_step")
         },
-        "overhead_fraction": of("overhead_fraction"),
-        "trial_peak_mib": of("peak_mib", "trial"),
+        "overhead_fraction": of("minilm", "overhead_fraction"),
+        "trial_peak_mib": of("minilm", "peak_mib", "trial"),
         "trials_per_hour": {f"pack_{size}": packs.get(f"pack_{size}") for size in PACK_SIZES},
         "encoders": results,
         "growth": grown,

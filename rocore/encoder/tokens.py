@@ -123,7 +123,7 @@ class TokenBank:
         self._starts = np.concatenate([store.offsets[:-1] for store in stores])
         self.lengths: Rows = np.concatenate([np.diff(store.offsets) for store in stores])
         self._spans = np.concatenate([store.spans for store in stores])
-        self._queries = self._spans[:, 1] - self._spans[:, 0] + self._spans[:, 3] - self._spans[:, 2]
+        self.num_queries: Rows = self._spans[:, 1] - self._spans[:, 0] + self._spans[:, 3] - self._spans[:, 2]
 
     @property
     def hidden_size(self) -> int:
@@ -186,12 +186,12 @@ class TokenBank:
         order = np.concatenate(members)
         sizes = [len(group) for group in members]
         longest = [int(self.lengths[rows[group]].max()) for group in members]
-        most_queries = [int(self._queries[rows[group]].max()) for group in members]
+        most_queries = [int(self.num_queries[rows[group]].max()) for group in members]
         sorted_rows = rows[order]
         room, query_room = np.repeat(longest, sizes), np.repeat(most_queries, sizes)
         within = ragged_arange(room)
         last = np.repeat(self.lengths[sorted_rows] - 1, room)
-        queries = self._queries[sorted_rows]
+        queries = self.num_queries[sorted_rows]
         spans = self._spans[sorted_rows].reshape(-1, 2)
         span_lengths = spans[:, 1] - spans[:, 0]
         span = np.repeat(np.arange(len(spans)), span_lengths)
@@ -218,7 +218,7 @@ class TokenBank:
         """
         num_groups = 1 if self.device.type == "cuda" else -(-len(rows) // SENTENCES_PER_GROUP)
         groups = []
-        by_queries = np.argsort(self._queries[rows], kind="stable")
+        by_queries = np.argsort(self.num_queries[rows], kind="stable")
         for part in np.array_split(by_queries, min(QUERY_CLASSES, num_groups)):
             by_length = part[np.argsort(self.lengths[rows[part]], kind="stable")]
             for group in np.array_split(by_length, max(1, num_groups // QUERY_CLASSES)):

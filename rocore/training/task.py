@@ -180,6 +180,10 @@ def _make_task(
     config: Config, corpus: Corpus, splits: Splits, encoder: Encoder, device: torch.device, progress: Progress
 ) -> TrainingTask:
     bank = _bank(config, corpus, encoder, device, progress)
+    precision = resolve_precision(config.encoder.precision, device)
+    if device.type == "cuda":
+        # Where bf16 is good enough for the large products, TensorFloat-32 is for the small ones that stay in fp32.
+        torch.set_float32_matmul_precision("high" if precision == "bf16" else "highest")
     first_novel = 0 if corpus.novel is corpus.known else len(corpus.known.sentences)
     return TrainingTask(
         encoder=encoder,
@@ -191,7 +195,7 @@ def _make_task(
         known_train_labels=_labels_of(corpus, splits.known_train),
         num_known_relations=corpus.num_known_relations,
         num_novel_relations=corpus.num_novel_relations,
-        precision=resolve_precision(config.encoder.precision, device),
+        precision=precision,
         device=device,
     )
 
