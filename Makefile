@@ -9,7 +9,7 @@ SHELL := bash
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup quickstart test lint types check bench docs lock clean
+.PHONY: help setup quickstart test slowtest lint types check bench docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -29,7 +29,10 @@ quickstart: $(STAMP) ## set up and run the main job on the built-in corpus, a fe
 	echo "The report: $$out/report.html"
 
 test: $(STAMP) ## set up and run the tests (PYTEST_ARGS="-k name" passes options on)
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest -m "not slow" $(PYTEST_ARGS)
+
+slowtest: $(STAMP) ## the tests that take minutes: sweeps killed many times in a row, servers, whole benchmarks
+	$(BIN)/pytest -m slow $(PYTEST_ARGS)
 
 lint: $(STAMP) ## ruff: rules and format
 	$(BIN)/ruff check
