@@ -169,7 +169,7 @@ def draw(measured: list[dict[str, Any]], folder: Path) -> list[Path]:
             panel.legend()
             panel.grid(alpha=0.3)
         times.set_ylabel("seconds")
-        memory.set_ylabel("peak anonymous memory beyond imports (MiB)")
+        memory.set_ylabel("anonymous memory beyond\nimports, peak (MiB)")
         figure.suptitle("minilm; prepare: data, encoder and trunk pass without a cache")
         paths.append(folder / f"growth_{axis}.png")
         figure.savefig(paths[-1], dpi=120)
