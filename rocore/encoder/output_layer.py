@@ -3,7 +3,7 @@
 Of layer r's output only head and tail tokens are pooled, so only they need queries, attention output and the
 feed-forward block; keys and values are needed for every token. The numbers are those of the whole layer.
 
-Shapes: B sentences, P tokens, Q span tokens, A heads, H hidden size, D = 2H, L tokens of the longest sentence.
+Shapes: B sentences, Q span tokens, H hidden size, D = 2H.
 """
 
 from collections.abc import Sequence
@@ -76,10 +76,9 @@ class OutputLayer(nn.Module):
         inner = self.activation(self.intermediate(attended))
         output = _dropout(self.output(inner), self.hidden_dropout, masks)
         output = self.output_norm(attended + output.float())
-        pooled = max_pool_spans(output, batch.spans, 2 * batch.size + 1)[
-            :-1
-        ]  # the last one is of filling rows
-        return pooled.view(batch.size, -1)
+        num_spans = 2 * batch.size
+        pooled = max_pool_spans(output, batch.spans, num_spans + 1)  # one more, of filling
+        return pooled[:num_spans].view(batch.size, -1)
 
     def _attend(
         self, queries: Float[Tensor, "Q H"], batch: TokenBatch, masks: Sequence[DropoutMasks]

@@ -47,7 +47,10 @@ def pack_key(trainer: Trainer) -> tuple[Any, ...]:
 
 
 def run_packed_epoch(trainers: Sequence[Trainer]) -> list[EpochReport | Exception]:
-    """Run the next epoch of every trainer, their steps together; an error ends the epoch of its own member alone.
+    """Run the next epoch of every trainer, their steps together.
+
+    An error before or after the steps ends the epoch of its own member alone; one of the steps themselves, such as too
+    little memory, ends it for all: their weights have moved by then, and only checkpoints are good.
 
     Args:
         trainers: K trainers of one `pack_key`.
@@ -60,7 +63,12 @@ def run_packed_epoch(trainers: Sequence[Trainer]) -> list[EpochReport | Exceptio
         except Exception as error:
             results[i] = error
     members = [trainers[i] for i, _ in begun]
-    losses = _run_steps(members, [plan for _, plan in begun]) if members else []
+    try:
+        losses = _run_steps(members, [plan for _, plan in begun]) if members else []
+    except Exception as error:
+        for i, _ in begun:
+            results[i] = error
+        return results
     for (i, plan), of_member in zip(begun, losses, strict=True):
         try:
             results[i] = trainers[i].end_epoch(plan, of_member)

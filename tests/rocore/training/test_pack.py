@@ -106,6 +106,18 @@ def test_pack_member_that_diverges_leaves_the_others_alone(
     assert_alike(packed[0], alone)
 
 
+def test_pack_error_of_the_steps_is_every_members(
+    configs: list[Config], trainer_of: Callable[[Config], Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_args: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr("rocore.training.pack.stack_models", broken)
+    trainers = [trainer_of(config) for config in configs]
+    assert [str(found) for found in run_packed_epoch(trainers)] == ["no room"] * 3
+    assert [trainer.epoch for trainer in trainers] == [0, 0, 0]
+
+
 def test_pack_key_tells_what_can_be_stacked(
     config_of: Callable[..., Config], trainer_of: Callable[[Config], Trainer]
 ) -> None:
