@@ -149,3 +149,17 @@ def sweep_file(tmp_path):
 def make_sweep(sweep_file):
     """Return a function that makes a checked sweep."""
     return lambda overrides=None, **changes: load_sweep(sweep_file(**changes), overrides or {})
+
+
+@pytest.fixture
+def small_corpus():
+    """Keys of real trainings that take a second: the built-in corpus, few epochs, one thread."""
+    return {
+        "data.format": "builtin",
+        "data.builtin.num_known_relations": 6,
+        "data.builtin.num_novel_relations": 3,
+        "data.builtin.instances_per_relation": 8,
+        "encoder.output_layer": 2,
+        "train.max_epochs": 2,
+        "train.num_threads": 1,
+    }

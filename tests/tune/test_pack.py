@@ -92,18 +92,11 @@ def test_pack_error_of_a_round_reaches_who_asked(rounds: Rounds, engine: Any) ->
         asyncio.run(scenario())
 
 
-def specs_of(make_sweep: Any, **changes: Any) -> list[dict[str, Any]]:
+@pytest.fixture
+def specs(make_sweep: Any, small_corpus: dict[str, Any]) -> list[dict[str, Any]]:
     """Trials on the built-in corpus that differ in the margin."""
     sweep = make_sweep(
-        {
-            "data.builtin.num_known_relations": 6,
-            "data.builtin.num_novel_relations": 3,
-            "data.builtin.instances_per_relation": 8,
-            "encoder.output_layer": 2,
-            "train.max_epochs": 2,
-            "train.num_threads": 1,
-            **changes,
-        },
+        small_corpus,
         search={
             "num_trials": 3,
             "space": {"loss.pair_margin": {"distribution": "uniform", "low": 0.5, "high": 4.0}},
@@ -114,8 +107,7 @@ def specs_of(make_sweep: Any, **changes: Any) -> list[dict[str, Any]]:
     return [{**search_spec(sweep, n, {"loss.pair_margin": 1.0 + n}), "folder": "unused"} for n in range(3)]
 
 
-def test_step_together_equals_every_trial_alone(make_sweep: Any) -> None:
-    specs = specs_of(make_sweep, **{"data.format": "builtin"})
+def test_step_together_equals_every_trial_alone(specs: list[dict[str, Any]]) -> None:
     alone, packed = ([TrialRun(spec, rocore) for spec in specs] for _ in range(2))
     for _ in range(3):
         expected = [run.step() for run in alone]
@@ -126,8 +118,8 @@ def test_step_together_equals_every_trial_alone(make_sweep: Any) -> None:
     assert all(result["finished"] for result in expected)
 
 
-def test_step_together_failure_of_one_leaves_the_others(make_sweep: Any) -> None:
-    good, broken = specs_of(make_sweep, **{"data.format": "builtin"})[:2]
+def test_step_together_failure_of_one_leaves_the_others(specs: list[dict[str, Any]]) -> None:
+    good, broken = specs[:2]
     broken["config"]["encoder"]["output_layer"] = 99
     make_config(broken["config"])
     first, second = step_together([TrialRun(good, rocore), TrialRun(broken, rocore)])

@@ -13,26 +13,16 @@ from tune.sweep import run_sweep
 
 pytestmark = pytest.mark.ray
 
-KEYS = {
-    "data.format": "builtin",
-    "data.builtin.num_known_relations": 6,
-    "data.builtin.num_novel_relations": 3,
-    "data.builtin.instances_per_relation": 8,
-    "encoder.output_layer": 2,
-    "train.max_epochs": 2,
-    "train.num_threads": 1,
-    "search.searcher": "random",
-    "resources.max_concurrent_trials": 1,
-}
+KEYS = {"search.searcher": "random", "resources.max_concurrent_trials": 1}
 SEARCH = {
     "num_trials": 4,
     "space": {"loss.pair_margin": {"distribution": "uniform", "low": 0.5, "high": 4.0}},
 }
 
 
-def results_of(make_sweep: Any, folder: Path, pack: int) -> dict[str, Any]:
+def results_of(make_sweep: Any, keys: dict[str, Any], folder: Path, pack: int) -> dict[str, Any]:
     sweep = make_sweep(
-        {**KEYS, "trial.pack": pack},
+        {**keys, **KEYS, "trial.pack": pack},
         search=SEARCH,
         paper={"loss.pair_margin": 2.0},
         objective={"num_relations": 2, "num_folds": 1},
@@ -44,8 +34,10 @@ def results_of(make_sweep: Any, folder: Path, pack: int) -> dict[str, Any]:
     return tree
 
 
-def test_sweep_in_packs_finds_what_single_trials_find(make_sweep: Any, tmp_path: Path) -> None:
-    alone, packed = (results_of(make_sweep, tmp_path / str(pack), pack) for pack in (1, 3))
+def test_sweep_in_packs_finds_what_single_trials_find(
+    make_sweep: Any, small_corpus: dict[str, Any], tmp_path: Path
+) -> None:
+    alone, packed = (results_of(make_sweep, small_corpus, tmp_path / str(pack), pack) for pack in (1, 3))
     for found, expected in zip(packed["search"]["trials"], alone["search"]["trials"], strict=True):
         assert found["state"] == expected["state"] == "complete"
         assert found["params"] == expected["params"]
