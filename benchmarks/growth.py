@@ -16,8 +16,8 @@ from benchmarks.plain import seconds_of
 from benchmarks.speed import EngineTimes
 from benchmarks.workload import Case, Instances, Workload, write_cut
 
-SHARE = 4
-"""Sentence lengths and layers are measured on one in so many instances."""
+SHARE = 0.25
+"""Sentence lengths and layers are measured on this part of the instances."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Point:
 class Plan:
     """Values on each axis."""
 
-    thin: tuple[int, ...] = (4, 2, 1)
+    multiples: tuple[float, ...] = (0.25, 0.5, 1, 2, 4)
+    """Of the instances at hand."""
     num_words: tuple[int, ...] = (40, 80, 160)
     layers: tuple[int, ...] = (2, 4, 6)
     num_relations: tuple[int, ...] = (16, 32, 64)
@@ -42,7 +43,7 @@ class Plan:
     """Instances of each file where the number of relations varies."""
 
 
-QUICK = Plan((2, 1), (40,), (1,), (2,), 40)
+QUICK = Plan((0.5, 2), (40,), (1,), (2,), 40)
 AXES = {
     "instances": "instances in all",
     "sentence_length": "words a sentence",
@@ -51,9 +52,18 @@ AXES = {
 }
 
 
-def thin(relations: Instances, step: int) -> Instances:
-    """Keep every `step`-th instance of each relation."""
-    return {name: instances[::step] for name, instances in relations.items()}
+def scale(relations: Instances, multiple: float) -> Instances:
+    """Keep an even part of each relation's instances, or add copies, told apart by a last word."""
+
+    def copy(instance: dict[str, Any], number: int) -> dict[str, Any]:
+        return {**instance, "tokens": [*instance["tokens"], str(number)]} if number else instance
+
+    if multiple < 1:
+        return {name: instances[:: round(1 / multiple)] for name, instances in relations.items()}
+    return {
+        name: [copy(instance, number) for number in range(round(multiple)) for instance in instances]
+        for name, instances in relations.items()
+    }
 
 
 def lengthen(relations: Instances, num_words: int) -> Instances:
@@ -84,10 +94,10 @@ def points(workload: Workload, case: Case, folder: Path) -> Iterator[Point]:
     """Write the data of every point and yield them."""
     plan, r = QUICK if workload.quick else Plan(), case.output_layer
     source = Path(workload.data_root)
-    for step in plan.thin:
-        root = write_cut(source, folder / f"thin{step}", lambda x, n=step: thin(x, n))
-        yield Point("instances", 1 / step, str(root), r)
-    base = write_cut(source, folder / "base", lambda x: thin(x, SHARE))
+    for multiple in plan.multiples:
+        root = write_cut(source, folder / f"times{multiple:g}", lambda x, n=multiple: scale(x, n))
+        yield Point("instances", multiple, str(root), r)
+    base = write_cut(source, folder / "base", lambda x: scale(x, SHARE))
     for num_words in plan.num_words:
         root = write_cut(base, folder / f"words{num_words}", lambda x, n=num_words: lengthen(x, n))
         yield Point("sentence_length", num_words, str(root), r)

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from benchmarks.growth import AXES, draw, lengthen, narrow, thin
+from benchmarks.growth import AXES, draw, lengthen, narrow, scale
 from benchmarks.workload import KNOWN, NOVEL, write_cut, write_tiny_data
 
 
@@ -14,8 +14,12 @@ def texts_of(relations):
     return [" ".join(i["tokens"]) for instances in relations.values() for i in instances]
 
 
-def test_thin_keeps_every_nth_instance_of_each_relation():
-    assert texts_of(thin(relations_of(a=["1", "2", "3"], b=["4"]), 2)) == ["1", "3", "4"]
+def test_scale_by_a_part_keeps_every_nth_instance_of_each_relation():
+    assert texts_of(scale(relations_of(a=["1", "2", "3"], b=["4"]), 0.5)) == ["1", "3", "4"]
+
+
+def test_scale_by_a_multiple_adds_copies_that_differ():
+    assert texts_of(scale(relations_of(a=["1", "2"], b=["4"]), 2)) == ["1", "2", "1 1", "2 1", "4", "4 1"]
 
 
 def test_lengthen_fills_with_the_words_that_follow_and_begins_anew_at_the_end():
@@ -35,7 +39,7 @@ def test_narrow_keeps_fewer_relations_and_the_number_of_instances():
 
 def test_write_cut_cuts_both_files(tmp_path):
     write_tiny_data(tmp_path / "whole")
-    write_cut(tmp_path / "whole", tmp_path / "cut", lambda relations: thin(relations, 10))
+    write_cut(tmp_path / "whole", tmp_path / "cut", lambda relations: scale(relations, 0.1))
     sizes = [
         [len(instances) for instances in json.loads((tmp_path / "cut" / name).read_text()).values()]
         for name in (KNOWN, NOVEL)
