@@ -50,9 +50,11 @@ class Progress:
         self._elapsed[record.name] = record.seconds
 
     def started(self, record: TrialRecord) -> None:
-        """A trial started."""
+        """A trial started, or goes on after its process was lost."""
         self.records[record.name] = record
         self._starts[record.name] = time.monotonic()
+        if record.num_starts > 1 and self._live is None:
+            click.echo(f"{record.name} lost its process and goes on after {record.epochs} epochs")
 
     def advanced(self, record: TrialRecord, scalars: Mapping[str, float]) -> None:  # noqa: ARG002
         """A trial finished an epoch."""

@@ -44,6 +44,11 @@ def test_away_from_a_terminal_one_line_a_finished_trial_and_nothing_else(progres
     assert progress.console.file.getvalue().strip() == ""
 
 
+def test_trial_in_another_process_says_that_it_goes_on(progress, capsys):
+    progress.started(record(1, num_starts=2))
+    assert capsys.readouterr().out == "0001 lost its process and goes on after 3 epochs\n"
+
+
 def test_trial_of_an_earlier_session_is_counted_whether_its_end_was_written_or_not(progress, capsys):
     progress.restored(record(0, "complete"))
     progress.ended(record(1, "pruned"))

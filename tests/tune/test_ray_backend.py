@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from rocore.errors import ConfigError
@@ -33,3 +36,10 @@ def test_share_that_a_machine_can_not_give_is_refused(resources, message):
 
 def test_cluster_may_still_grow():
     check_resources(ResourcesConfig(cpus_per_trial=64, address="auto"), {"CPU": 2.0})
+
+
+def test_account_of_a_lost_process_by_ray_stays_off_the_terminal():
+    show = 'print_to_stdstream({"lines": ["A worker died"], "pid": "raylet", "is_err": False}, ignore_prefix=False)'
+    code = f"import tune.ray_backend; from ray._private.worker import print_to_stdstream; {show}"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (shown.stdout, shown.stderr) == ("", "")
