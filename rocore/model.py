@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from rocore.config import ModelConfig
 from rocore.encoder.dropout import DropoutMasks
+from rocore.encoder.linear import Linear
 from rocore.encoder.output_layer import OutputLayer
 from rocore.encoder.tokens import TokenBatch
 
@@ -22,7 +23,7 @@ def dense_network(sizes: tuple[int, ...], rectifier: str) -> nn.Sequential:
     for i, (inputs, outputs) in enumerate(pairwise(sizes)):
         if i:
             layers.append(RECTIFIERS[rectifier]())
-        layers.append(nn.Linear(inputs, outputs))
+        layers.append(Linear(inputs, outputs))
     return nn.Sequential(*layers)
 
 

@@ -22,6 +22,7 @@ from rocore.encoder.attention import (
     span_attention,
 )
 from rocore.encoder.dropout import DropoutMasks
+from rocore.encoder.linear import Linear
 from rocore.encoder.source import Encoder
 from rocore.encoder.tokens import TokenBatch
 
@@ -45,12 +46,12 @@ class OutputLayer(nn.Module):
         self.attention_dropout: float = config.attention_probs_dropout_prob if dropout is None else dropout
         self.hidden_dropout: float = config.hidden_dropout_prob if dropout is None else dropout
         self.activation = ACT2FN[config.hidden_act]
-        self.query = nn.Linear(hidden, hidden)
-        self.key_value = nn.Linear(hidden, 2 * hidden)
-        self.attention_output = nn.Linear(hidden, hidden)
+        self.query = Linear(hidden, hidden)
+        self.key_value = Linear(hidden, 2 * hidden)
+        self.attention_output = Linear(hidden, hidden)
         self.attention_norm = nn.LayerNorm(hidden, eps=config.layer_norm_eps)
-        self.intermediate = nn.Linear(hidden, inner)
-        self.output = nn.Linear(inner, hidden)
+        self.intermediate = Linear(hidden, inner)
+        self.output = Linear(inner, hidden)
         self.output_norm = nn.LayerNorm(hidden, eps=config.layer_norm_eps)
         self._load(encoder.architecture.layer_weights(encoder.model, output_layer))
         self.register_buffer("bias_table", encoder.architecture.bias_table(encoder.model), persistent=False)

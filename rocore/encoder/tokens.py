@@ -147,7 +147,7 @@ class TokenBank:
             return self._to_device(np.concatenate([a + step * k for k, a in enumerate(arrays)]))
 
         return TokenBatch(
-            hidden=torch.cat([self._gather(layout, num_tokens) for layout in layouts]),
+            hidden=self._gather(layouts, num_tokens),
             key_mask=self._key_mask(layouts, num_tokens),
             groups=tuple(
                 replace(
@@ -232,19 +232,25 @@ class TokenBank:
         masks = [_filled(np.where(layout.repeated, -np.inf, 0.0), num_tokens) for layout in layouts]
         return self._to_device(np.concatenate(masks).astype(np.float32)).to(self.dtype)
 
-    def _gather(self, layout: _Layout, num_tokens: int) -> Tensor:
-        """Copy tokens out of the stores; runs of one store are copied at once."""
+    def _gather(self, layouts: Sequence[_Layout], num_tokens: int) -> Tensor:
+        """Copy the tokens of every member out of the stores."""
+        shape = (len(layouts), num_tokens, self.hidden_size)
+        out = torch.empty(shape, dtype=self.dtype, device=self.device)
+        for layout, of_member in zip(layouts, out, strict=True):
+            self._gather_into(of_member, layout)
+        return out.flatten(0, 1)
+
+    def _gather_into(self, out: Tensor, layout: _Layout) -> None:
+        """Copy a member's tokens; runs of one store are copied at once."""
         rows, room = layout.rows, layout.room
         index = np.repeat(self._starts[rows], room) + layout.within
         ends = np.cumsum(room)
         edges = [0, *(np.flatnonzero(np.diff(self._store[rows])) + 1).tolist(), len(rows)]
-        out = torch.empty(num_tokens, self.hidden_size, dtype=self.dtype, device=self.device)
         out[len(index) :] = 0
         for first, end in pairwise(edges):
             tokens = slice(int(ends[first] - room[first]), int(ends[end - 1]))
             hidden = self._hidden[int(self._store[rows[first]])]
             torch.index_select(hidden, 0, self._to_device(index[tokens]), out=out[tokens])
-        return out
 
 
 def _rounded(count: int, step: int) -> int:

@@ -291,7 +291,9 @@ class Trainer:
         with torch.no_grad(), self._timed("features"):
             for positions in batches_by_length(self.task.bank.lengths[self._rows], FEATURE_BATCH_TOKENS):
                 batch = self.task.bank.batch(self._rows[positions])
-                features[torch.from_numpy(positions)] = self.model.entity_pair_repr(batch)
+                features.index_copy_(
+                    0, torch.from_numpy(positions).to(self.task.device), self.model.entity_pair_repr(batch)
+                )
         self._features = features
 
     def _predict(self, part: str, classifier: torch.nn.Module) -> Prediction:
