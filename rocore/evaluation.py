@@ -72,6 +72,11 @@ class Evaluator:
             metrics |= self._evaluate_unified(predictor, positions, relations)
         return metrics
 
+    def known_accuracy(self, predictor: Predictor) -> float | None:
+        """Return the share of known test instances that the unified classifier gets right; None without any."""
+        known = predictor.predict_unified("known").classes
+        return float(np.mean(known == self.known_test_labels)) if len(known) else None
+
     def _evaluate_unified(
         self, predictor: Predictor, positions: Rows, relations: list[str]
     ) -> dict[str, float]:
@@ -83,7 +88,8 @@ class Evaluator:
         ]
         together = clustering_metrics(gold, np.concatenate([known, novel]))
         metrics = {f"all_test.{name}": value for name, value in together.items()}
-        if len(known):
-            metrics["known_accuracy"] = float(np.mean(known == self.known_test_labels))
+        accuracy = self.known_accuracy(predictor)
+        if accuracy is not None:
+            metrics["known_accuracy"] = accuracy
         novel_clusters = novel - predictor.num_known_relations
         return {**metrics, "novel_accuracy_hungarian": hungarian_accuracy(relations, novel_clusters)}

@@ -69,6 +69,11 @@ def _numbers(sweep: Sweep) -> Iterator[str]:
             f"`search.searcher` tpe draws at random until {RANDOM_TRIALS} trials have ended, so that a search of "
             f"{search.num_trials} learns nothing; raise `search.num_trials`"
         )
+    if sweep.config.objective.second and sweep.config.scheduler.name == "asha":
+        yield (
+            "trials that are stopped early have no second objective (`objective.second`), so that the searcher learns "
+            "from complete ones alone; set `scheduler.name` to none, or allow for more trials"
+        )
     if reevaluation.num_seeds < FEW_SEEDS:
         yield (
             f"with {reevaluation.num_seeds} seeds (`reevaluation.num_seeds`) the final comparison sees large "

@@ -64,6 +64,10 @@ class ObjectiveConfig(Section):
     """pseudo_novel: disjoint groups of hidden relations; each trains a model of its own."""
     seed: Seed = 0
     """pseudo_novel: seed of the grouping, the same for every trial."""
+    second: Literal["known_accuracy", "training_seconds"] | None = None
+    """A second objective, for the trade-off with the first: known_accuracy (on known test instances, incremental mode;
+    higher is better) or training_seconds (lower is better; trials on a shared machine disturb each other). Early
+    stopping, race and final comparison go by the first alone."""
 
 
 class SchedulerConfig(Section):
@@ -223,6 +227,7 @@ def load_sweep(path: Path | str, overrides: Mapping[str, Any] | None = None) -> 
     )
     sweep = Sweep(config=config, base=base, paper=paper)
     _check_seeds(sweep)
+    _check_second_objective(sweep)
     return sweep
 
 
@@ -244,6 +249,20 @@ def _check_seeds(sweep: Sweep) -> None:
         raise ConfigError(
             f"the seeds of the re-evaluation must differ from those of search and race, {sorted(used)}, but are "
             f"{list(sweep.final_seeds)}; set `reevaluation.first_seed` above them, or leave it out"
+        )
+
+
+def _check_second_objective(sweep: Sweep) -> None:
+    """Refuse an accuracy that nobody measures: known test instances are held out in incremental mode."""
+    objective, base = sweep.config.objective, sweep.base
+    if objective.second != "known_accuracy":
+        return
+    if not base.incremental.enabled or base.data.known_test_size == 0 or objective.name == "internal":
+        raise ConfigError(
+            f"`objective.second` known_accuracy needs `incremental.enabled`, known test instances and objective "
+            f"pseudo_novel or oracle, but got incremental.enabled = {str(base.incremental.enabled).lower()}, "
+            f"data.known_test_size = {base.data.known_test_size} and {objective.name}; set "
+            f"`overrides: {{incremental.enabled: true}}`, or choose training_seconds"
         )
 
 

@@ -69,10 +69,14 @@ class EpochScore:
 
 
 class Run:
-    """Trainers in lock-step, scored each epoch."""
+    """Trainers in lock-step, scored each epoch.
 
-    def __init__(self, trainers: "Sequence[Trainer]") -> None:
-        self.trainers = list(trainers)
+    Attributes:
+        evaluators: One a trainer, where the run also measures the accuracy on known relations; else none.
+    """
+
+    def __init__(self, trainers: "Sequence[Trainer]", evaluators: "Sequence[Evaluator]" = ()) -> None:
+        self.trainers, self.evaluators = list(trainers), list(evaluators)
         self.scores = [FLOOR] * len(self.trainers)
 
     @property
@@ -113,7 +117,15 @@ class Run:
 
     def final_metrics(self, reports: "Sequence[EpochReport]") -> dict[str, float] | None:  # noqa: ARG002
         """Return the figures of the last epoch, where the run has any beyond its objective."""
-        return None
+        pairs = zip(self.evaluators, self.trainers, strict=False)
+        accuracies = [evaluator.known_accuracy(trainer) for evaluator, trainer in pairs]
+        known = [accuracy for accuracy in accuracies if accuracy is not None]
+        if self.evaluators and not known:
+            raise ConfigError(
+                "`objective.second` known_accuracy needs known test instances, but there are none; raise "
+                "`data.known_test_size`"
+            )
+        return {"known_accuracy": sum(known) / len(known)} if known else None
 
     def save(self, folder: Path) -> None:
         """Write every trainer and the scores."""
@@ -153,11 +165,14 @@ class PseudoNovelRun(Run):
 
     def __init__(self, config: Config, objective: ObjectiveConfig, engine: Engine) -> None:
         folds = [(fold, engine.prepare(fold)) for fold in pseudo_novel_configs(config, objective)]
-        super().__init__([engine.Trainer(fold, prepared.task) for fold, prepared in folds])
         self._evaluators = [
             evaluator for _, prepared in folds if (evaluator := prepared.evaluator) is not None
         ]
         assert len(self._evaluators) == len(folds)
+        super().__init__(
+            [engine.Trainer(fold, prepared.task) for fold, prepared in folds],
+            self._evaluators if objective.second == "known_accuracy" else (),
+        )
 
     def score(self, index: int, report: "EpochReport") -> float:  # noqa: ARG002
         """B-cubed F1 on all hidden instances."""
@@ -177,8 +192,8 @@ class InternalRun(Run):
 class OracleRun(Run):
     """The released program's way: scored against the gold relations of the novel test split."""
 
-    def __init__(self, trainer: "Trainer", evaluator: "Evaluator") -> None:
-        super().__init__([trainer])
+    def __init__(self, trainer: "Trainer", evaluator: "Evaluator", objective: ObjectiveConfig) -> None:
+        super().__init__([trainer], [evaluator] if objective.second == "known_accuracy" else ())
         self._evaluator = evaluator
 
     def score(self, index: int, report: "EpochReport") -> float:  # noqa: ARG002
@@ -269,7 +284,7 @@ def search_run(config: Config, objective: ObjectiveConfig, engine: Engine) -> Ru
         raise ConfigError(
             "objective `oracle` needs gold novel relations, but there are none; use pseudo_novel"
         )
-    return OracleRun(trainer, prepared.evaluator)
+    return OracleRun(trainer, prepared.evaluator, objective)
 
 
 def final_run(config: Config, engine: Engine) -> FinalRun:
@@ -286,6 +301,7 @@ def describe(objective: ObjectiveConfig) -> dict[str, Any]:
         "stamp": ORACLE_STAMP if objective.name == "oracle" else None,
         "num_folds": objective.num_folds,
         "num_relations": objective.num_relations,
+        "second": objective.second,
     }
 
 

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from rocore.errors import CheckpointError
 from tune.config import Dimension, Sweep, Value
 from tune.ledger import TrialRecord
+from tune.trade_off import directions, values
 
 STATES = {
     "running": TrialState.RUNNING,
@@ -42,7 +43,8 @@ class Study:
         """
         self.sweep = sweep
         self.distributions = distributions(sweep.config.search.space)
-        self.optuna = optuna.create_study(direction="maximize", study_name=name)
+        self._objective = sweep.config.objective
+        self.optuna = optuna.create_study(directions=directions(self._objective), study_name=name)
         for number, record in enumerate(records):
             if record.number != number:
                 raise CheckpointError(
@@ -65,7 +67,7 @@ class Study:
 
     def advanced(self, record: TrialRecord, scalars: Mapping[str, float]) -> None:  # noqa: ARG002
         """Report the newest epoch of a search trial."""
-        if record.role == "search" and record.objective is not None:
+        if record.role == "search" and record.objective is not None and self._has_curves:
             self._trial(record).report(record.objective, record.epochs)
 
     def ended(self, record: TrialRecord) -> None:
@@ -75,23 +77,30 @@ class Study:
         trial = self._trial(record)
         if record.error is not None:
             trial.set_user_attr("error", record.error)
-        self.optuna.tell(
-            trial,
-            record.objective if record.state == "complete" else None,
-            state=STATES[record.state],
-        )
+        self.optuna.tell(trial, values(record, self._objective), state=STATES[record.state])
 
     def frozen(self, record: TrialRecord) -> FrozenTrial:
         """Return a record as the study's trial."""
         attributes = {"is_paper": True} if record.is_paper else {}
         return create_trial(
             state=STATES[record.state],
-            value=record.objective if record.state in ("complete", "pruned") else None,
+            values=self._values(record),
             params=record.params,
             distributions=self.distributions,
-            intermediate_values={row["epoch"]: row["objective"] for row in record.curve},
+            intermediate_values={row["epoch"]: row["objective"] for row in record.curve if self._has_curves},
             user_attrs=attributes | ({"error": record.error} if record.state == "failed" else {}),
         )
+
+    @property
+    def _has_curves(self) -> bool:
+        """Whether Optuna takes values of epochs: not where there are two objectives."""
+        return self._objective.second is None
+
+    def _values(self, record: TrialRecord) -> list[float] | None:
+        """Return what Optuna keeps of a trial that has ended; of a stopped one, it makes its last epoch's value."""
+        if record.state == "pruned" and self._has_curves and record.objective is not None:
+            return [record.objective]
+        return values(record, self._objective)
 
     def _trial(self, record: TrialRecord) -> optuna.Trial:
         frozen = self.optuna.get_trials(deepcopy=False)[record.number]

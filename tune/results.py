@@ -10,6 +10,7 @@ from tune.objective import describe
 from tune.preparation import Facts
 from tune.reevaluation import rank
 from tune.space import joint_budget
+from tune.trade_off import describe_trade_off
 
 SCHEMA = 1
 
@@ -37,6 +38,7 @@ def results_tree(
         "data": facts.data,
         "encoder": facts.encoder,
         "objective": describe(sweep.config.objective),
+        "trade_off": describe_trade_off(sweep.config.objective, trials) or None,
         "search": {
             "space": {
                 key: dimension.model_dump(mode="json", exclude_none=True)

@@ -39,12 +39,13 @@ class Method:
         return self.searcher + (" + asha" if self.scheduler == "asha" else "")
 
     def of(self, sweep: Sweep, seed: int) -> Sweep:
-        """Return a sweep led this way."""
+        """Return a sweep led this way, by its first objective."""
         config = sweep.config.model_copy(
             update={
                 "seed": seed,
                 "search": sweep.config.search.model_copy(update={"searcher": self.searcher}),
                 "scheduler": sweep.config.scheduler.model_copy(update={"name": self.scheduler}),
+                "objective": sweep.config.objective.model_copy(update={"second": None}),
             }
         )
         return replace(sweep, config=config)

@@ -32,6 +32,12 @@ def test_advice_where_seeds_are_few_says_so(make_sweep):
     assert "with 2 seeds" in warning
 
 
+def test_advice_where_stopped_trials_lack_the_second_objective_says_so(make_sweep):
+    changes = {"search.num_trials": 20, "objective.second": "training_seconds"}
+    (warning,) = advise(make_sweep(changes, **FIXED))
+    assert "trials that are stopped early have no second objective" in warning
+
+
 def test_advice_where_the_grace_period_is_the_whole_budget_says_so(make_sweep):
     (warning,) = advise(make_sweep({"search.num_trials": 20, "scheduler.grace_epochs": 4}, **FIXED))
     assert "`scheduler.grace_epochs` = 4 reaches the end of the 4 joint epochs" in warning

@@ -62,7 +62,8 @@ def test_internal_is_silhouette_times_unchanged_share(engine):
 def test_internal_holds_no_evaluator(engine):
     run = search_run(CONFIG, ObjectiveConfig(name="internal"), engine)
     assert isinstance(run, InternalRun)
-    assert set(vars(run)) == {"trainers", "scores"}
+    assert set(vars(run)) == {"trainers", "evaluators", "scores"}
+    assert run.evaluators == []
     assert "evaluator" not in inspect.getsource(InternalRun)
 
 
@@ -143,3 +144,21 @@ def test_close_closes_every_trainer(engine):
     run = search_run(CONFIG, ObjectiveConfig(), engine)
     run.close()
     assert [trainer.closed for trainer in run.trainers] == [True, True]
+
+
+@pytest.mark.parametrize("name", ["pseudo_novel", "oracle"])
+def test_second_objective_of_accuracy_is_measured_at_the_end_alone(name, engine):
+    epochs = scores(search_run(CONFIG, ObjectiveConfig(name=name, second="known_accuracy"), engine))
+    assert [epoch.metrics for epoch in epochs[:-1]] == [None] * 3
+    assert epochs[-1].metrics == {"known_accuracy": pytest.approx(0.7)}
+
+
+def test_second_objective_of_accuracy_without_known_test_instances_is_refused(engine, monkeypatch):
+    run = search_run(CONFIG, ObjectiveConfig(second="known_accuracy"), engine)
+    monkeypatch.setattr(type(run.evaluators[0]), "known_accuracy", lambda *_: None)
+    with pytest.raises(ConfigError, match="needs known test instances, but there are none"):
+        scores(run)
+
+
+def test_without_a_second_objective_no_accuracy_is_measured(engine):
+    assert scores(search_run(CONFIG, ObjectiveConfig(), engine))[-1].metrics is None

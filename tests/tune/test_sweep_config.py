@@ -110,3 +110,16 @@ def test_main_sweeps_search_the_five_dimensions(name):
         "incremental.rampup_epochs",
         "encoder.output_layer",
     }
+
+
+@pytest.mark.parametrize(
+    ("changes", "got"),
+    [
+        ({}, "incremental.enabled = false"),
+        ({"incremental.enabled": True, "data.known_test_size": 0}, "data.known_test_size = 0"),
+        ({"incremental.enabled": True, "objective.name": "internal"}, "and internal"),
+    ],
+)
+def test_second_objective_of_accuracy_that_nobody_measures_is_refused(make_sweep, changes, got):
+    with pytest.raises(ConfigError, match=rf"known_accuracy needs `incremental.enabled`.*{got}"):
+        make_sweep({"objective.second": "known_accuracy", **changes})

@@ -90,6 +90,18 @@ def test_sweep_stopped_reports_what_is_known_and_says_how_to_go_on(make_sweep, t
     assert [trial["state"] for trial in read(out)["search"]["trials"]] == ["complete", "failed", "complete"]
 
 
+def test_sweep_with_two_objectives_resumed_shows_the_front(make_sweep, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    sweep = make_sweep({"search.num_trials": 3, "objective.second": "training_seconds"})
+    no_ray(monkeypatch, ["complete", "pruned", KeyboardInterrupt()])
+    with pytest.raises(SweepInterrupted, match="go on with"):
+        run_sweep(sweep, out, prepare=lambda _: FACTS)
+    no_ray(monkeypatch, [None, None, "complete"])
+    resume_sweep(out, prepare=lambda _: FACTS)
+    assert read(out)["trade_off"]["values"] == {"0": [0.1, 1.0], "1": None, "2": [0.1, 1.0]}
+    assert "against training time in seconds" in (out / "report.html").read_text()
+
+
 def test_sweep_stopped_before_anything_ended_reports_nothing(make_sweep, tmp_path, monkeypatch):
     no_ray(monkeypatch, [KeyboardInterrupt()])
     with pytest.raises(SweepInterrupted, match="go on with"):

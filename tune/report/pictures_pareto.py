@@ -14,19 +14,21 @@ if TYPE_CHECKING:
 def pareto_picture(results: Results) -> Picture | None:
     """Draw the complete trials by two objectives, and the front of those that no other trial dominates.
 
-    results.json names them in `objectives`, and may name their `directions` ("maximize" or "minimize"; without
-    them both are maximized); every trial holds `values` in that order.
+    Entry `trade_off` of results.json holds their titles in `objectives`, their `directions` ("maximize" or
+    "minimize") and, by number, the `values` of the trials.
 
     Returns:
         None where there aren't two objectives, or no trial has both values.
     """
-    names = [str(name) for name in results.tree.get("objectives") or []]
-    if len(names) != 2:
-        return None
-    trials = [trial for trial in results.of_state("complete") if len(trial.get("values") or []) == 2]
+    tree = results.tree.get("trade_off") or {}
+    trials = [
+        {**trial, "values": found}
+        for trial in results.of_state("complete")
+        if (found := tree.get("values", {}).get(str(trial["number"])))
+    ]
     if not trials:
         return None
-    directions = [str(direction) for direction in results.tree.get("directions") or ["maximize"] * 2]
+    names, directions = tree["objectives"], tree["directions"]
     front = pareto_front(trials, directions)
     with drawing() as (figure, axes):
         line = sorted(tuple(map(float, trial["values"])) for trial in front)
@@ -49,7 +51,8 @@ def pareto_picture(results: Results) -> Picture | None:
         name="pareto",
         title=f"{names[0]} against {names[1]}",
         caption="Complete trials. No other trial is better than one on the front in one objective without being worse "
-        "in the other: which of them is best depends on what is wanted.",
+        "in the other: which of them is best depends on what is wanted. Early stopping, the race and the final "
+        f"comparison go by {names[0]} alone.",
         svg=svg,
         table=table(
             ("Trial", "On the front", *names), rows, 2, tones=["best" if t in front else "" for t in trials]

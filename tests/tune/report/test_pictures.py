@@ -14,11 +14,10 @@ from tune.report.sections_time import time_section
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
 
-def with_two_objectives(tree, directions=None):
-    for trial in tree["search"]["trials"]:
-        trial["values"] = [trial["objective"] or 0.0, trial["seconds"]]
-    tree["objectives"] = ["B3 F1", "seconds"]
-    return tree | ({"directions": directions} if directions else {})
+def with_two_objectives(tree, directions=("maximize", "maximize")):
+    values = {str(t["number"]): [t["objective"] or 0.0, t["seconds"]] for t in tree["search"]["trials"]}
+    trade_off = {"objectives": ["B3 F1", "seconds"], "directions": directions, "values": values}
+    return tree | {"trade_off": trade_off}
 
 
 @pytest.mark.parametrize(
