@@ -9,13 +9,18 @@ from typing import Any
 from rocore.config import load_config
 from rocore.errors import CheckpointError, ConfigError
 from tune.config import load_sweep
-from tune.statistics import Comparison, Summary, compare, summarize
+from tune.journal import FILE, read_events
+from tune.statistics import Comparison, Summary, compare, summarize, verdict_text
 
 NOT_COMPARED = ("seed", "train.device", "train.num_threads", "cache.root", "data.root")
 """Keys that say which of several repetitions a run is, or where it ran."""
 GROUPS = ("novel_test", "all_test")
 Scores = Mapping[str, Mapping[int, float]]
 """By metric and seed."""
+CURVES = ("silhouette", "pseudo_label_change")
+"""Figures of every joint epoch that need no gold, so that every run has them."""
+Curves = Mapping[str, Mapping[int, Sequence[float]]]
+"""By figure and joint epoch, one value a seed."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +31,13 @@ class Side:
         label: The directory, and in a sweep the configuration's name.
         keys: Dotted RoCORE keys.
         scores: Metrics of the novel test split by seed.
+        curves: By name and joint epoch (from 1), one value a seed.
     """
 
     label: str
     keys: Mapping[str, Any]
     scores: Scores
+    curves: Curves
 
 
 def read_sides(directories: Sequence[Path]) -> list[Side]:
@@ -93,6 +100,22 @@ def pair(first: Side, other: Side, metric: str) -> Comparison:
     return compare([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
 
 
+def verdicts(sides: Sequence[Side], metric: str) -> list[str]:
+    """Return a sentence on each side but the first: whether it differs from the first."""
+    first = sides[0]
+    return [
+        verdict_text(
+            f"configuration {other.label}",
+            f"configuration {first.label}",
+            metric,
+            pair(first, other, metric),
+        )
+        if share_data(first, other)
+        else f"No test of {other.label} against {first.label}: their data differ, so that no seed is shared."
+        for other in sides[1:]
+    ]
+
+
 def csv_rows(sides: Sequence[Side]) -> Iterator[tuple[object, ...]]:
     """Yield a header and one row for each side, metric and seed."""
     yield ("configuration", "metric", "seed", "value")
@@ -122,7 +145,19 @@ def _read_sweep(directory: Path) -> Side:
         for metric, summary in chosen["metrics"].items()
     }
     tree = load_sweep(directory / "config.yaml").tree(chosen["params"])
-    return Side(f"{directory.name} ({chosen['name']})", dict(_flat(tree)), scores)
+    journal = directory / FILE
+    names = {f"{chosen['name']}-seed{seed}" for seed in chosen["seeds"]}
+    rows = [
+        {**event, **event["scalars"]}
+        for event in (read_events(journal) if journal.is_file() else ())
+        if event["event"] == "report" and event["name"] in names
+    ]
+    return Side(
+        f"{directory.name} ({chosen['name']})",
+        dict(_flat(tree)),
+        scores,
+        _curves(rows, int(tree["train"]["pretrain_epochs"])),
+    )
 
 
 def _read_run(directory: Path) -> Side:
@@ -134,7 +169,20 @@ def _read_run(directory: Path) -> Side:
         if name.partition(".")[0] in GROUPS or name.count("accuracy")
     }
     scores = {name: {config.seed: float(value)} for name, value in figures.items()}
-    return Side(directory.name, dict(_flat(config.model_dump(mode="json"))), scores)
+    epochs = directory / "epochs.jsonl"
+    lines = epochs.read_text(encoding="utf-8").splitlines() if epochs.is_file() else []
+    curves = _curves([json.loads(line) for line in lines], config.train.pretrain_epochs)
+    return Side(directory.name, dict(_flat(config.model_dump(mode="json"))), scores, curves)
+
+
+def _curves(rows: Sequence[Mapping[str, Any]], num_pretrain: int) -> Curves:
+    """Gather the figures of joint epochs; what an epoch hasn't measured is left out."""
+    found: dict[str, dict[int, list[float]]] = {name: {} for name in CURVES}
+    for row in rows:
+        for name, epochs in found.items():
+            if row["epoch"] > num_pretrain and row.get(name) is not None:
+                epochs.setdefault(row["epoch"] - num_pretrain, []).append(float(row[name]))
+    return found
 
 
 def _merged(side: Side, other: Side) -> Side:
@@ -142,7 +190,14 @@ def _merged(side: Side, other: Side) -> Side:
         metric: {**side.scores.get(metric, {}), **other.scores.get(metric, {})}
         for metric in dict.fromkeys((*side.scores, *other.scores))
     }
-    return Side(side.label, side.keys, scores)
+    curves = {
+        name: {
+            epoch: [*side.curves[name].get(epoch, ()), *other.curves[name].get(epoch, ())]
+            for epoch in sorted({*side.curves[name], *other.curves[name]})
+        }
+        for name in CURVES
+    }
+    return Side(side.label, side.keys, scores, curves)
 
 
 def _shared_seeds(side: Side, other: Side) -> bool:

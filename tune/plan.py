@@ -70,16 +70,19 @@ class Plan:
     """What a sweep will take; `_s` is seconds of wall time, or of training in `busy_s`.
 
     Attributes:
+        num_concurrent: Trials, or packs of up to `pack` trials, that run at once.
         rungs: Joint epochs after which a trial may be stopped.
         joint_epochs: Of all search trials together, expected; at most `max_joint_epochs`.
         num_race_runs, num_final_runs: Of the race and of the final comparison, at most.
         busy_s: Training of all trials, which the hours of CPUs and GPUs are counted from.
         cache_bytes, out_bytes: Disk that will be filled.
         trial_memory_bytes: Main memory of one trial.
+        memory_bytes: Of all that run at once.
     """
 
     num_trials: int
     num_concurrent: int
+    pack: int
     num_race_runs: int
     num_final_runs: int
     rungs: tuple[int, ...]
@@ -97,6 +100,7 @@ class Plan:
     cache_bytes: int
     out_bytes: int
     trial_memory_bytes: int
+    memory_bytes: int
 
     @property
     def wall_s(self) -> float:
@@ -112,9 +116,10 @@ def make_plan(sweep: Sweep, costs: Sequence[EncoderCost], num_concurrent: int) -
     final    = (top_k + 1) * seeds * (setup + pre-training + all joint epochs)
     wall     = training / trials at once, but at least one whole trial
 
-    Every output layer is taken to be drawn equally often, and no run to converge before its last epoch.
+    Every output layer is taken to be drawn equally often, no run to converge before its last epoch, and a pack to take
+    as long as its trials one after the other, as it does on CPUs.
     """
-    config, resources = sweep.config, sweep.config.resources
+    config, resources, pack = sweep.config, sweep.config.resources, sweep.config.trial.pack
     num_trials, num_pretrain = config.search.num_trials, sweep.base.train.pretrain_epochs
     max_epochs = joint_budget(sweep.base, config.search.space)
     joint_epochs = expected_joint_epochs(num_trials, config.scheduler, max_epochs)
@@ -129,10 +134,14 @@ def make_plan(sweep: Sweep, costs: Sequence[EncoderCost], num_concurrent: int) -
     race_run_s = whole_trial_s / fmean(cost.num_folds for cost in costs)
     num_final_runs = (config.reevaluation.top_k + 1) * config.reevaluation.num_seeds
     final_run_s = max(_run_s(cost.final, num_pretrain, max_epochs) for cost in costs)
+    trial_memory = max(
+        cost.search.memory_bytes + (cost.num_folds - 1) * cost.search.model_bytes for cost in costs
+    )
     busy_s = search_s + num_race_runs * race_run_s + num_final_runs * final_run_s
     return Plan(
         num_trials=num_trials,
         num_concurrent=num_concurrent,
+        pack=pack,
         num_race_runs=num_race_runs,
         num_final_runs=num_final_runs,
         rungs=rungs(config.scheduler, max_epochs),
@@ -148,10 +157,11 @@ def make_plan(sweep: Sweep, costs: Sequence[EncoderCost], num_concurrent: int) -
         cpu_hours=busy_s * resources.cpus_per_trial / 3600,
         gpu_hours=busy_s * resources.gpus_per_trial / 3600,
         cache_bytes=sum(layer.cache_bytes for layer in layers if not layer.cached),
-        out_bytes=_out_bytes(sweep, costs, num_concurrent, num_trials + num_race_runs + num_final_runs),
-        trial_memory_bytes=max(
-            cost.search.memory_bytes + (cost.num_folds - 1) * cost.search.model_bytes for cost in costs
+        out_bytes=_out_bytes(
+            sweep, costs, num_concurrent * pack, num_trials + num_race_runs + num_final_runs
         ),
+        trial_memory_bytes=trial_memory,
+        memory_bytes=trial_memory * num_concurrent * pack,
     )
 
 
@@ -184,16 +194,16 @@ def find_faults(plan: Plan, capacity: Capacity) -> list[str]:
                 f"the {what} will take {size_text(needed)}, but {size_text(free)} are free there; "
                 f"free some space or {advice}"
             )
-    together = plan.trial_memory_bytes * plan.num_concurrent
-    if capacity.memory_bytes is not None and together > capacity.memory_bytes:
-        fit = capacity.memory_bytes // plan.trial_memory_bytes
+    if capacity.memory_bytes is not None and plan.memory_bytes > capacity.memory_bytes:
+        fit = capacity.memory_bytes // (plan.trial_memory_bytes * plan.pack)
+        what = "trials" if plan.pack == 1 else f"packs of {plan.pack} trials"
         faults.append(
-            f"{plan.num_concurrent} trials at once will take {size_text(together)} of memory, but there are "
+            f"{plan.num_concurrent} {what} at once will take {size_text(plan.memory_bytes)} of memory, but there are "
             f"{size_text(capacity.memory_bytes)}; "
             + (
                 f"set `resources.max_concurrent_trials` to {fit}"
                 if fit
-                else "lower `train.batch_size`, or use a larger machine"
+                else "lower `train.batch_size` or `trial.pack`, or use a larger machine"
             )
         )
     return faults

@@ -44,7 +44,7 @@ def _totals(plan: Plan) -> Table:
     table = Table(title="the whole sweep, expected", title_justify="left", show_header=False)
     stops = f", stopped early at {', '.join(map(str, plan.rungs))}" if plan.rungs else ", none stopped early"
     rows = {
-        "search": f"{plan.num_trials} trials, {plan.num_concurrent} at once",
+        "search": f"{plan.num_trials} trials, {_at_once(plan)}",
         "joint epochs of the search": f"about {plan.joint_epochs:.0f} of at most {plan.max_joint_epochs}{stops}",
         "pre-training epochs": str(plan.pretrain_epochs),
         "race": f"at most {plan.num_race_runs} runs to the last epoch",
@@ -55,9 +55,17 @@ def _totals(plan: Plan) -> Table:
         "CPU-hours": f"{plan.cpu_hours:.2f}",
         "GPU-hours": f"{plan.gpu_hours:.2f}",
         "disk": f"trunk cache {size_text(plan.cache_bytes)}, sweep directory {size_text(plan.out_bytes)}",
-        "memory": f"{size_text(plan.trial_memory_bytes)} a trial, "
-        f"{size_text(plan.trial_memory_bytes * plan.num_concurrent)} together",
+        "memory": f"{size_text(plan.trial_memory_bytes)} a trial, {size_text(plan.memory_bytes)} together",
     }
     for name, text in rows.items():
         table.add_row(name, text)
     return table
+
+
+def _at_once(plan: Plan) -> str:
+    if plan.pack == 1:
+        return f"{plan.num_concurrent} at once"
+    return (
+        f"{plan.num_concurrent} pack(s) of up to {plan.pack} at once; a pack is taken to need as long as its "
+        "trials one after the other (so measured on CPUs; a GPU should be faster)"
+    )

@@ -120,6 +120,43 @@ def test_compare_command_shows_keys_figures_and_the_test(four_runs, tmp_path):
     assert ["m2.0-s0", F1, "1", "0.9"] in rows
 
 
+def test_compare_command_writes_a_page_with_learning_curves(four_runs, tmp_path):
+    for run, (first, second) in zip(four_runs, ((0.1, 0.2), (0.3, 0.4), (0.5, 0.6), (0.7, 0.8)), strict=True):
+        rows = [{"epoch": 10, "silhouette": None}]
+        rows += [{"epoch": 11 + i, "silhouette": value} for i, value in enumerate((first, second))]
+        (run / "epochs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    file = tmp_path / "page.html"
+    result = CliRunner().invoke(main, ["compare", *map(str, four_runs), "--html", str(file)])
+    assert result.exit_code == 0, result.output
+    page = file.read_text()
+    for part in ("Silhouette by joint epoch", "loss.pair_margin", "+0.250", "± 0.071, 2 seeds"):
+        assert part in page
+    assert "Pseudo labels changed by joint epoch" not in page
+
+
+def test_curves_of_a_side_hold_one_value_a_seed_by_joint_epoch(four_runs):
+    for run, value in zip(four_runs, (0.1, 0.3, 0.5, 0.7), strict=True):
+        rows = [{"epoch": 10, "silhouette": 0.9}, {"epoch": 11, "silhouette": value}]
+        (run / "epochs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [side.curves["silhouette"] for side in read_sides(four_runs)] == [{1: [0.1, 0.3]}, {1: [0.5, 0.7]}]
+
+
+def test_curves_of_a_sweep_are_those_of_its_choice(make_swept, make_run):
+    swept = make_swept("s", 1.0, [0.5, 0.6])
+    events = [
+        {"event": "report", "name": name, "epoch": epoch, "scalars": {"silhouette": value}}
+        for name, epoch, value in (
+            ("trial-3-seed1", 1, 0.1),
+            ("trial-3-seed1", 2, 0.2),
+            ("trial-3-seed2", 2, 0.4),
+            ("paper-seed1", 2, 0.9),
+        )
+    ]
+    (swept / "journal.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    sides = read_sides([swept, make_run("r", 2.0, 1, 0.7)])
+    assert sides[0].curves["silhouette"] == {1: [0.2, 0.4]}
+
+
 def test_compare_command_of_other_data_makes_no_test(make_run):
     other = make_run("b", 2.0, 0, 0.7, data={"builtin": {"instances_per_relation": 50}})
     result = CliRunner().invoke(main, ["compare", str(make_run("a", 1.0, 0, 0.5)), str(other)])

@@ -165,3 +165,23 @@ def test_size_text_takes_the_unit_that_reads_well(num_bytes, text):
 @pytest.mark.parametrize(("seconds", "text"), [(50, "50 s"), (600, "10 min"), (9000, "2.5 h")])
 def test_hours_text_takes_the_unit_that_reads_well(seconds, text):
     assert hours_text(seconds) == text
+
+
+def test_plan_of_packs_needs_memory_and_checkpoints_for_every_member(make_sweep):
+    alone, packed = (
+        make_plan(
+            make_sweep({"trial.pack": pack}, scheduler={"name": "none"}, racing=NO_RACE),
+            COSTS,
+            num_concurrent=2,
+        )
+        for pack in (1, 4)
+    )
+    assert packed.memory_bytes == 4 * alone.memory_bytes
+    assert packed.out_bytes - alone.out_bytes == 3 * 2 * 2 * 2 * 40 * MIB
+    assert packed.wall_s == alone.wall_s
+    (fault,) = find_faults(packed, replace(ROOMY, memory_bytes=5000 * MIB))
+    assert "2 packs of 4 trials at once will take" in fault
+    assert "set `resources.max_concurrent_trials` to 1" in fault
+    shown = Console(width=200, record=True)
+    shown.print(render(packed))
+    assert "6 trials, 2 pack(s) of up to 4 at once" in shown.export_text()

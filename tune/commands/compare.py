@@ -26,7 +26,15 @@ METRIC = "novel_test.b3_f1"
 @click.option(
     "--csv", "csv_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write every value here."
 )
-def compare(directories: tuple[Path, ...], metric: str, csv_file: Path | None) -> None:
+@click.option(
+    "--html",
+    "html_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write a page with tables and learning curves here.",
+)
+def compare(
+    directories: tuple[Path, ...], metric: str, csv_file: Path | None, html_file: Path | None
+) -> None:
     r"""Compare the sweeps or runs in two or more directories.
 
     Shows the keys in which their configurations differ, mean and standard deviation of every metric, and a paired test
@@ -36,27 +44,25 @@ def compare(directories: tuple[Path, ...], metric: str, csv_file: Path | None) -
     \b
     rocore compare sweeps/a sweeps/b
     rocore compare runs/a-seed0 runs/a-seed1 runs/b-seed0 runs/b-seed1 --csv values.csv
+    rocore compare sweeps/a sweeps/b --html comparison.html
     """
     from rich.console import Console
 
-    from tune.comparison import csv_rows, pair, read_sides, share_data
-    from tune.statistics import verdict_text
+    from tune.comparison import csv_rows, read_sides, verdicts
 
     sides = read_sides(directories)
     for table in _tables(sides):
         Console().print(table)
-    first = sides[0]
-    for other in sides[1:]:
-        if share_data(first, other):
-            names = f"configuration {other.label}", f"configuration {first.label}"
-            click.echo(verdict_text(*names, metric, pair(first, other, metric)))
-        else:
-            click.echo(
-                f"No test of {other.label} against {first.label}: their data differ, so that no seed is shared."
-            )
+    for sentence in verdicts(sides, metric):
+        click.echo(sentence)
     if csv_file is not None:
         with csv_file.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows(csv_rows(sides))
+    if html_file is not None:
+        from tune.report.comparison_page import comparison_report
+        from tune.report.html import render_html
+
+        html_file.write_text(render_html(comparison_report(sides, metric)), encoding="utf-8")
 
 
 def _tables(sides: "list[Side]") -> "list[RenderableType]":

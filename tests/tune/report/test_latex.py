@@ -43,6 +43,14 @@ def test_latex_tables_hold_difference_interval_and_p(tree):
     assert second[1] == "4"
 
 
+def test_latex_tables_hold_p_corrected_for_several_comparisons(tree):
+    tree["final"][0]["against_paper"] = {"corrected_p_value": 0.0321}
+    _, headings, (best, second) = tables_of(latex_table(Results(tree)))["differences"]
+    assert headings[-1] == "$p$ (Holm)"
+    assert best[-1] == "$0.032$"
+    assert second[-1] == "--"
+
+
 def test_latex_tables_have_as_many_columns_as_their_rows(tree):
     for columns, headings, rows in tables_of(latex_table(Results(tree))).values():
         assert {len(headings), *map(len, rows)} == {columns}
