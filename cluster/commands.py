@@ -1,22 +1,103 @@
-"""`rocore cluster`: check a cluster description, and submit a sweep's command line to it."""
+"""`rocore cluster`: from a description to files, to a cluster, to a sweep on it, and back."""
 
-import shlex
+import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
-from cluster.description import ClusterDescription, connect, load_description
+from cluster.actions import Actions
+from cluster.checks import check_files, missing, warnings
+from cluster.description import (
+    ClusterDescription,
+    ClusterError,
+    ExistingCluster,
+    RemoteCluster,
+    SlurmCluster,
+    connect,
+    load_description,
+)
+from cluster.files import rendered, write_files
+from cluster.sweep_line import SweepLine, share_settings
+
+FILES = Path("sweeps/clusters")
+"""Where rendered files lie: a folder for each cluster."""
 
 
-@click.group()
+@click.group(
+    epilog="Exit codes: 0 done; 2 a wrong option, description or file; 4 a cluster or tool can't be reached; otherwise "
+    "that of the tool that was run (ray, kubectl, sbatch)."
+)
 def cluster() -> None:
-    """Check a cluster and submit sweeps to it."""
+    r"""Describe clusters, start them, and run sweeps on them.
+
+    NAME is a file in configs/cluster/ without its ending, or the path of one.
+
+    \b
+    rocore cluster check aws
+    rocore cluster up aws
+    rocore cluster submit aws configs/tune/main.yaml --out /mnt/efs/rocore/sweeps/a
+    rocore cluster status aws /mnt/efs/rocore/sweeps/a
+    rocore cluster collect aws /mnt/efs/rocore/sweeps/a --to sweeps/a
+    rocore cluster down aws
+    """
+
+
+def _name(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.argument("name", metavar="NAME")(command)
+
+
+def _directory(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))(command)
+
+
+def _sweep(*, required: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add CONFIG and the options of a sweep."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in (
+            click.option(
+                "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of CONFIG."
+            ),
+            click.option("--out", type=click.Path(path_type=Path), help="The sweep directory."),
+            click.argument("config", type=click.Path(path_type=Path), required=required),
+        ):
+            command = option(command)
+        return command
+
+    return add
+
+
+def _line(config: Path | None, out: Path | None, overrides: tuple[str, ...]) -> SweepLine | None:
+    return None if config is None else SweepLine(config, out, overrides)
 
 
 @cluster.command()
-@click.argument("name_or_file")
+@_name
+@_sweep(required=False)
+@click.option("--to", type=click.Path(file_okay=False, path_type=Path), help="Folder of the files.")
+def render(
+    name: str, config: Path | None, out: Path | None, overrides: tuple[str, ...], to: Path | None
+) -> None:
+    r"""Write the files that start the cluster NAME; with CONFIG and --out, also those that run a sweep.
+
+    \b
+    rocore cluster render kubernetes configs/tune/main.yaml --out /mnt/rocore/sweeps/a --to k8s
+    """
+    description = load_description(name)
+    files = rendered(description, _line(config, out, overrides))
+    check_files(files)
+    for path in write_files(files, to or FILES / description.name):
+        click.echo(str(path))
+
+
+@cluster.command()
+@_name
+@_sweep(required=False)
 @click.option(
     "--timeout",
     "timeout_s",
@@ -25,70 +106,168 @@ def cluster() -> None:
     type=click.FloatRange(min=0, min_open=True),
     help="Seconds.",
 )
-def check(name_or_file: str, timeout_s: float) -> None:
-    r"""Check the description NAME_OR_FILE and, for an existing cluster, that its address answers.
+def check(
+    name: str, config: Path | None, out: Path | None, overrides: tuple[str, ...], timeout_s: float
+) -> None:
+    r"""Check the description NAME and what starting it needs, without touching the cluster.
+
+    Of an existing cluster, its address is asked to answer. With CONFIG, the sweep's dry run says how many CPU- and
+    GPU-hours it will take (its seconds are measured on this machine).
 
     \b
     rocore cluster check local
+    rocore cluster check slurm configs/tune/main.yaml --out /scratch/me/rocore/sweeps/a
     """
-    description = load_description(name_or_file)
+    description, line = load_description(name), _line(config, out, overrides)
     click.echo(summary(description))
-    if description.address is not None:
+    if isinstance(description, ExistingCluster):
         connect(description.address, timeout_s=timeout_s)
         click.echo(f"{description.address} answers")
+    if isinstance(description, RemoteCluster) and not (
+        line is None and isinstance(description, SlurmCluster)
+    ):
+        files = rendered(description, line)
+        check_files(files)
+        click.echo(f"files are valid: {', '.join(files)}")
+    for warning in warnings(description):
+        click.echo(f"warning: {warning}", err=True)
+    if line is not None:
+        click.echo(_estimate(description, line))
+    if lacking := missing(description):
+        raise ClusterError("\n".join(["starting it needs", *(f"- {each}" for each in lacking)]))
 
 
 @cluster.command()
-@click.argument("name_or_file")
-@click.argument("config", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="The sweep directory.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of CONFIG.")
-def submit(name_or_file: str, config: Path, out: Path | None, overrides: tuple[str, ...]) -> None:
-    r"""Run `rocore sweep CONFIG` on the cluster NAME_OR_FILE, and end with its exit code.
+@_name
+def up(name: str) -> None:
+    """Start the cluster NAME; again, it brings a running one up to its description."""
+    description = load_description(name)
+    for warning in warnings(description):
+        click.echo(f"warning: {warning}", err=True)
+    _do(_actions(description, None).up())
+
+
+@cluster.command()
+@_name
+def down(name: str) -> None:
+    """Give the cluster NAME back; sweeps on its shared folder stay."""
+    _do(_actions(load_description(name), None).down())
+
+
+@cluster.command()
+@_name
+@_sweep(required=True)
+def submit(name: str, config: Path, out: Path | None, overrides: tuple[str, ...]) -> None:
+    r"""Run `rocore sweep CONFIG` on the cluster NAME, or go on with the sweep in --out.
+
+    On `local` and `existing` it runs in the foreground and ends with the sweep's exit code; elsewhere it runs on by
+    itself.
 
     \b
     rocore cluster submit local configs/tune/quickstart.yaml --out sweeps/a
     """
-    command = sweep_command(load_description(name_or_file), config, out=out, overrides=overrides)
-    click.echo(shlex.join(["rocore", *command[3:]]), err=True)
-    click.get_current_context().exit(run(command))
+    line = SweepLine(config, out, overrides)
+    _do(_actions(load_description(name), line).submit(line))
+
+
+@cluster.command()
+@_name
+@_directory
+def status(name: str, directory: Path) -> None:
+    """Show how the sweep in DIR stands on the cluster NAME (kubernetes, slurm: its job and pods)."""
+    _do(_actions(load_description(name), None).status(directory))
+
+
+@cluster.command()
+@_name
+@_directory
+def logs(name: str, directory: Path) -> None:
+    """Follow what the sweep in DIR prints; Ctrl-C ends the following, not the sweep."""
+    _do(_actions(load_description(name), None).logs(directory))
+
+
+@cluster.command()
+@_name
+@_directory
+def stop(name: str, directory: Path) -> None:
+    """Stop the sweep in DIR cleanly; `submit` with the same --out goes on with it."""
+    _do(_actions(load_description(name), None).stop(directory))
+
+
+@cluster.command()
+@_name
+@_directory
+@click.option("--to", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder here.")
+def collect(name: str, directory: Path, to: Path) -> None:
+    """Copy the sweep in DIR from the cluster NAME; again, only what has changed."""
+    _do(_actions(load_description(name), None).collect(directory, to))
 
 
 def summary(description: ClusterDescription) -> str:
     """Return one line that says what a sweep on this cluster would use."""
-    place = f"the Ray at {description.address}" if description.address else "a Ray of its own on this machine"
+    if isinstance(description, ExistingCluster):
+        place = f"the Ray at {description.address}"
+    elif isinstance(description, RemoteCluster):
+        place = f"a Ray started by {description.kind}, sweeps below {description.shared}"
+    else:
+        place = "a Ray of its own on this machine"
     shares = [setting.removeprefix("resources.") for setting in share_settings(description)]
     return f"{description.name}: {place}, {', '.join(shares) or 'shares as the sweep says'}"
-
-
-def sweep_command(
-    description: ClusterDescription, config: Path, *, out: Path | None, overrides: tuple[str, ...]
-) -> list[str]:
-    """Return the command line of a sweep on a cluster; the user's settings win, but for the address."""
-    command = [sys.executable, "-m", "rocore", "sweep", str(config)]
-    if out is not None:
-        command += ["--out", str(out)]
-    address = f"resources.address={description.address or 'null'}"
-    for setting in (*share_settings(description), *overrides, address):
-        command += ["--set", setting]
-    return command
-
-
-def share_settings(description: ClusterDescription) -> list[str]:
-    """Return the shares of a trial that the cluster sets, as `resources` keys of a sweep."""
-    shares = {"cpus_per_trial": description.cpus_per_trial, "gpus_per_trial": description.gpus_per_trial}
-    return [f"resources.{key}={share:g}" for key, share in shares.items() if share is not None]
 
 
 def run(command: list[str]) -> int:
     """Run a command to its end and return its exit code, 128 + n where signal n ended it.
 
     Ctrl-C reaches the command by itself (one terminal, one process group), so this waits on for its end.
+
+    Raises:
+        ClusterError: If the program isn't installed.
     """
-    with subprocess.Popen(command) as process:  # noqa: S603 - our own interpreter, arguments as a list
+    if shutil.which(command[0]) is None:
+        raise ClusterError(
+            f"the program {command[0]} must be on PATH, but isn't; install it, and check with "
+            "`rocore cluster check`"
+        )
+    with subprocess.Popen(command) as process:  # noqa: S603 - arguments as a list, no shell
         while True:
             try:
                 code = process.wait()
             except KeyboardInterrupt:
                 continue
             return code if code >= 0 else 128 - code
+
+
+def _actions(description: ClusterDescription, line: SweepLine | None) -> Actions:
+    """Render the files anew, where the kind has some, so that they are always the description's."""
+    folder = FILES / description.name
+    if isinstance(description, RemoteCluster) and not (
+        line is None and isinstance(description, SlurmCluster)
+    ):
+        files = rendered(description, line)
+        check_files(files)
+        write_files(files, folder)
+    return Actions(description, folder)
+
+
+def _do(command: list[str]) -> None:
+    import shlex
+
+    shown = ["rocore", *command[3:]] if command[:3] == [sys.executable, "-m", "rocore"] else command
+    click.echo(shlex.join(shown), err=True)
+    click.get_current_context().exit(run(command))
+
+
+def _estimate(description: ClusterDescription, line: SweepLine) -> str:
+    """Ask the sweep's own dry run, in a process of its own: this package knows nothing of sweeps."""
+    command = [sys.executable, "-m", "rocore", "sweep", str(line.config), "--dry-run", "--json"]
+    for setting in (*share_settings(description), *line.overrides):
+        command += ["--set", setting]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - as above
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise ClusterError(f"the sweep's dry run must pass on this machine, but says: {last}")
+    plan = json.loads(done.stdout)
+    return (
+        f"{line.config}: at most {plan['num_trials'] + plan['num_race_runs'] + plan['num_final_runs']} runs, about "
+        f"{plan['cpu_hours']:.1f} CPU-hours and {plan['gpu_hours']:.1f} GPU-hours, with this machine's seconds an epoch"
+    )

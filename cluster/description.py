@@ -1,4 +1,4 @@
-"""The description of a cluster: typed, frozen, checked on construction."""
+"""The description of a cluster, one class a kind: typed, frozen, checked on construction."""
 
 import re
 import socket
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from rocore.config import NonNegative, Positive, Section, explain, nearest, read_yaml
 from rocore.errors import ConfigError, RocoreError
@@ -23,29 +23,208 @@ class ClusterError(RocoreError, RuntimeError):
 
 
 class ClusterDescription(Section):
-    """One cluster that sweeps can be submitted to."""
+    """What every kind of cluster says."""
 
-    name: Annotated[str, Field(min_length=1)]
-    """What messages call it."""
-    kind: Literal["local", "existing"]
-    """local: a Ray of its own on this machine; existing: a Ray that somebody else started."""
-    address: str | None = None
-    """host:port, or ray://host:port, of an existing Ray's head; of no use to `local`."""
+    name: Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$")]
+    """What messages, nodes and pods call it: letters, digits and hyphens."""
+    kind: str
+    """local, existing, ssh, aws, gcp, kubernetes or slurm."""
     cpus_per_trial: Positive | None = None
     """CPU share of a trial there. Null: what the sweep's file says."""
     gpus_per_trial: NonNegative | None = None
     """GPU share of a trial there. Null: what the sweep's file says."""
 
+    @property
+    def ray_address(self) -> str | None:
+        """What the sweep connects to, where it runs; None: a Ray of its own."""
+        return None
+
+
+class LocalCluster(ClusterDescription):
+    """A Ray of its own on this machine."""
+
+    kind: Literal["local"]
+
+
+class ExistingCluster(ClusterDescription):
+    """A Ray that somebody else started."""
+
+    kind: Literal["existing"]
+    address: str = ""
+    """host:port, or ray://host:port, of the Ray's head."""
+
+    @field_validator("address")
+    @classmethod
+    def _check_address(cls, address: str) -> str:
+        split_address(address)
+        return address
+
+    @property
+    def ray_address(self) -> str:
+        """The address."""
+        return self.address
+
+
+class RemoteCluster(ClusterDescription):
+    """A Ray that we start on other machines; the sweep runs beside its head."""
+
+    project: str
+    """Folder of this project on every node; its virtual environment is .venv in it."""
+    shared: str
+    """Folder that every node sees under this path: sweeps and data lie there. Trunks stay on each node's own disk."""
+    setup: tuple[str, ...] = ()
+    """Shell commands that every node runs before Ray starts: modules, mounts, the project's `make setup`."""
+
+    @property
+    def ray_address(self) -> str:
+        """The Ray that the sweep's machine belongs to; `RAY_ADDRESS` may name it."""
+        return "auto"
+
+
+class LaunchedCluster(RemoteCluster):
+    """A cluster that Ray's own launcher starts over SSH."""
+
+    ssh_user: str
+    """Who logs in on every node."""
+    ssh_private_key: str | None = None
+    """Path of a key file on this machine. Null: what ssh itself would use."""
+    expose: bool = False
+    """Whether the dashboard, which runs code for whoever reaches it, listens beyond its machine."""
+
+
+class SshCluster(LaunchedCluster):
+    """Machines of one's own."""
+
+    kind: Literal["ssh"]
+    head: str
+    """Host name or address."""
+    workers: tuple[str, ...]
+    """Host names or addresses."""
+
+
+class InstanceGroup(Section):
+    """Cloud machines of one kind."""
+
+    instance: str
+    """Machine type, in the cloud's words."""
+    min_nodes: Annotated[int, Field(ge=0)] = 0
+    """Kept even if idle."""
+    max_nodes: Annotated[int, Field(ge=1)]
+    """At most."""
+    spot: bool = False
+    """Cheaper machines that the cloud may take away at any time: sweeps go on on others."""
+    accelerator: str | None = None
+    """gcp: type of its GPUs, for example nvidia-tesla-t4; on aws the instance says it."""
+    num_accelerators: Annotated[int, Field(ge=1)] = 1
+    """gcp: GPUs of a machine that has some."""
+
     @model_validator(mode="after")
-    def _check_address(self) -> "ClusterDescription":
-        if self.kind == "local" and self.address is not None:
+    def _check_bounds(self) -> "InstanceGroup":
+        if self.min_nodes > self.max_nodes:
             raise ValueError(
-                f"`address` must be absent where `kind` is local, but got {self.address!r}; "
-                "remove it, or set `kind: existing`"
+                f"`min_nodes` must be at most `max_nodes`, but is {self.min_nodes} of {self.max_nodes}; lower it"
             )
-        if self.kind == "existing":
-            split_address(self.address or "")
         return self
+
+
+class CloudCluster(LaunchedCluster):
+    """Machines of a cloud; their number follows the trials that wait."""
+
+    region: str
+    """For example us-east-1 (aws) or us-central1 (gcp)."""
+    zone: str | None = None
+    """Availability zone; gcp needs one."""
+    image: str
+    """aws: AMI; gcp: source image."""
+    disk_gib: Annotated[int, Field(ge=20)] = 100
+    """System disk of every machine."""
+    head: str
+    """Machine type of the head, which is on demand: it runs the sweep."""
+    groups: Annotated[dict[str, InstanceGroup], Field(min_length=1)]
+    """Workers by name."""
+    idle_minutes: Positive = 10
+    """An idle worker is given back after this time."""
+
+
+class AwsCluster(CloudCluster):
+    """Amazon EC2."""
+
+    kind: Literal["aws"]
+
+
+class GcpCluster(CloudCluster):
+    """Google Compute Engine."""
+
+    kind: Literal["gcp"]
+    project_id: str
+    """The cloud's project."""
+    zone: str
+
+
+class PodGroup(Section):
+    """Pods of one kind."""
+
+    cpus: Positive
+    """CPUs of a pod."""
+    memory_gib: Positive
+    """Memory of a pod."""
+    gpus: Annotated[int, Field(ge=0)] = 0
+    """GPUs of a pod (nvidia.com/gpu)."""
+    min_nodes: Annotated[int, Field(ge=0)] = 0
+    """Kept even if idle."""
+    max_nodes: Annotated[int, Field(ge=1)] = 1
+    """At most."""
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    """Labels of the Kubernetes nodes that may run them."""
+
+
+class KubernetesCluster(RemoteCluster):
+    """KubeRay's RayCluster, and a RayJob for one sweep."""
+
+    kind: Literal["kubernetes"]
+    image: str
+    """Image with this project installed, in `project`."""
+    namespace: str = "default"
+    """Kubernetes namespace."""
+    service_account: str | None = None
+    """Of the pods."""
+    volume_claim: str
+    """Claim of a volume that many pods may write to; mounted at `shared`."""
+    token_secret: str
+    """Secret whose key `token` is Ray's authentication token."""
+    head: PodGroup
+    """The pod that runs the sweep and no trials."""
+    groups: Annotated[dict[str, PodGroup], Field(min_length=1)]
+    """Worker pods by name."""
+
+
+class SlurmCluster(RemoteCluster):
+    """A Slurm allocation: one job starts Ray on all its nodes and runs one sweep."""
+
+    kind: Literal["slurm"]
+    nodes: Annotated[int, Field(ge=1)]
+    """Nodes of the job."""
+    cpus_per_node: Annotated[int, Field(ge=1)]
+    """CPUs of a node."""
+    gpus_per_node: Annotated[int, Field(ge=0)] = 0
+    """GPUs of a node."""
+    time_limit: Annotated[str, Field(pattern=r"^(\d+-)?\d{1,2}(:\d{2}){1,2}$")]
+    """[days-]hours:minutes[:seconds]; two minutes before it, the sweep stops cleanly, to be submitted again."""
+    partition: str | None = None
+    """Of the job."""
+    account: str | None = None
+    """To charge."""
+
+
+KINDS: dict[str, type[ClusterDescription]] = {
+    "local": LocalCluster,
+    "existing": ExistingCluster,
+    "ssh": SshCluster,
+    "aws": AwsCluster,
+    "gcp": GcpCluster,
+    "kubernetes": KubernetesCluster,
+    "slurm": SlurmCluster,
+}
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -69,10 +248,17 @@ def load_description(name_or_file: str, overrides: Mapping[str, Any] | None = No
         ConfigError: If there is none, or a key or value is wrong.
     """
     path = _find(name_or_file)
+    tree = {"name": path.stem, **read_yaml(path), **(overrides or {})}
+    kind = KINDS.get(str(tree.get("kind")))
+    if kind is None:
+        raise ConfigError(
+            f"`kind` must be one of {', '.join(KINDS)}, but is {tree.get('kind')!r} in {path}; "
+            f"{nearest(str(tree.get('kind')), list(KINDS))}"
+        )
     try:
-        return ClusterDescription.model_validate({"name": path.stem, **read_yaml(path), **(overrides or {})})
+        return kind.model_validate(tree)
     except ValidationError as error:
-        raise explain(error, ClusterDescription, str(path)) from error
+        raise explain(error, kind, str(path)) from error
 
 
 def _find(name_or_file: str) -> Path:

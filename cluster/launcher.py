@@ -1,0 +1,117 @@
+"""The file of Ray's cluster launcher, for machines of one's own, EC2 and Compute Engine; knows no Ray itself."""
+
+from typing import Any
+
+from cluster.description import (
+    AwsCluster,
+    CloudCluster,
+    GcpCluster,
+    InstanceGroup,
+    LaunchedCluster,
+    SshCluster,
+)
+
+PORT = 6379
+TOKEN = "~/.ray/auth_token"  # noqa: S105 - where it lies, not what it is
+"""Ray's authentication token, on this machine and on every node; `ray get-auth-token --generate` makes one."""
+HEAD = "head"
+
+
+def launcher_config(description: LaunchedCluster) -> dict[str, Any]:
+    """Return the launcher's configuration.
+
+    The head takes no trials where machines come and go: it must outlive them.
+    """
+    activate = f"export PATH={description.project}/.venv/bin:$PATH RAY_AUTH_MODE=token"
+    host = "0.0.0.0" if description.expose else "127.0.0.1"  # noqa: S104 - asked for, and warned of
+    start = f"ray start --head --port={PORT} --dashboard-host={host} --autoscaling-config=~/ray_bootstrap_config.yaml"
+    if isinstance(description, CloudCluster):
+        start += " --num-cpus=0 --num-gpus=0"
+    return {
+        "cluster_name": description.name,
+        **_machines(description),
+        "file_mounts": {TOKEN: TOKEN},
+        "setup_commands": list(description.setup),
+        "head_start_ray_commands": [f"{activate}; ray stop; ulimit -n 65536; {start}"],
+        "worker_start_ray_commands": [
+            f"{activate}; ray stop; ulimit -n 65536; ray start --address=$RAY_HEAD_IP:{PORT}"
+        ],
+    }
+
+
+def _machines(description: LaunchedCluster) -> dict[str, Any]:
+    auth = {"ssh_user": description.ssh_user}
+    if description.ssh_private_key is not None:
+        auth["ssh_private_key"] = description.ssh_private_key
+    if isinstance(description, SshCluster):
+        workers = list(description.workers)
+        provider = {"type": "local", "head_ip": description.head, "worker_ips": workers}
+        return {
+            "provider": provider,
+            "auth": auth,
+            "min_workers": len(workers),
+            "max_workers": len(workers),
+        }
+    assert isinstance(description, CloudCluster)
+    node_config = _aws_node if isinstance(description, AwsCluster) else _gcp_node
+    head = InstanceGroup(instance=description.head, max_nodes=1)
+    types = {
+        name: {
+            "min_workers": group.min_nodes,
+            "max_workers": group.max_nodes,
+            "resources": {},
+            "node_config": node_config(description, group),
+        }
+        for name, group in description.groups.items()
+    }
+    types[HEAD] = {"max_workers": 0, "resources": {}, "node_config": node_config(description, head)}
+    return {
+        "provider": _provider(description),
+        "auth": auth,
+        "max_workers": sum(group.max_nodes for group in description.groups.values()),
+        "idle_timeout_minutes": description.idle_minutes,
+        "head_node_type": HEAD,
+        "available_node_types": types,
+    }
+
+
+def _provider(description: CloudCluster) -> dict[str, Any]:
+    provider: dict[str, Any] = {
+        "type": description.kind,
+        "region": description.region,
+        "cache_stopped_nodes": False,
+    }
+    if description.zone is not None:
+        provider["availability_zone"] = description.zone
+    if isinstance(description, GcpCluster):
+        provider["project_id"] = description.project_id
+    return provider
+
+
+def _aws_node(description: CloudCluster, group: InstanceGroup) -> dict[str, Any]:
+    disk = {"VolumeSize": description.disk_gib, "VolumeType": "gp3"}
+    node: dict[str, Any] = {
+        "InstanceType": group.instance,
+        "ImageId": description.image,
+        "BlockDeviceMappings": [{"DeviceName": "/dev/sda1", "Ebs": disk}],
+    }
+    if group.spot:
+        node["InstanceMarketOptions"] = {"MarketType": "spot"}
+    return node
+
+
+def _gcp_node(description: CloudCluster, group: InstanceGroup) -> dict[str, Any]:
+    disk = {"diskSizeGb": description.disk_gib, "sourceImage": description.image}
+    node: dict[str, Any] = {
+        "machineType": group.instance,
+        "disks": [{"boot": True, "autoDelete": True, "type": "PERSISTENT", "initializeParams": disk}],
+    }
+    scheduling: list[dict[str, Any]] = [{"preemptible": True}] if group.spot else []
+    if group.accelerator is not None:
+        node["guestAccelerators"] = [
+            {"acceleratorType": group.accelerator, "acceleratorCount": group.num_accelerators}
+        ]
+        scheduling.append({"onHostMaintenance": "TERMINATE"})
+    if scheduling:
+        node["scheduling"] = scheduling
+    return node

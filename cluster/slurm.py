@@ -1,0 +1,85 @@
+"""A batch script for Slurm: Ray on every node of the job, the sweep beside its head."""
+
+import shlex
+
+from cluster.description import SlurmCluster
+from cluster.sweep_line import SweepLine, remote_command
+
+NOTICE_S = 120
+"""Seconds before its time limit at which Slurm tells the job: the sweep then stops cleanly."""
+
+
+def batch_script(description: SlurmCluster, line: SweepLine) -> str:
+    """Return the script. Submitted again with the same sweep directory, it goes on with the sweep.
+
+    Raises:
+        ConfigError: If a path of the sweep isn't one that every node sees.
+    """
+    return "\n".join([*_directives(description), "", *_body(description, remote_command(description, line))])
+
+
+def _directives(description: SlurmCluster) -> list[str]:
+    options = {
+        "job-name": description.name,
+        "partition": description.partition,
+        "account": description.account,
+        "nodes": description.nodes,
+        "ntasks-per-node": 1,
+        "cpus-per-task": description.cpus_per_node,
+        "gpus-per-node": description.gpus_per_node or None,
+        "time": description.time_limit,
+        "signal": f"B:TERM@{NOTICE_S}",
+        "output": f"{description.name}-%j.log",
+    }
+    given = [f"#SBATCH --{name}={value}" for name, value in options.items() if value is not None]
+    return ["#!/bin/bash", *given, "#SBATCH --requeue"]
+
+
+def _body(description: SlurmCluster, sweep: str) -> list[str]:
+    shared, cpus, gpus = (
+        shlex.quote(description.shared),
+        description.cpus_per_node,
+        description.gpus_per_node,
+    )
+    return f"""set -euo pipefail
+{chr(10).join(description.setup)}
+export PATH={shlex.quote(description.project)}/.venv/bin:$PATH
+
+# A token that only this job knows, in a folder that only its user can read.
+secrets=$(mktemp -d {shared}/.ray-"$SLURM_JOB_ID"-XXXXXX)
+trap 'rm -rf "$secrets"; kill $(jobs -p) 2> /dev/null || true' EXIT
+umask 077
+head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \\n' > "$secrets/token"
+export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$secrets/token"
+
+mapfile -t hosts < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head_ip=$(srun --nodes=1 --ntasks=1 --nodelist="${{hosts[0]}}" hostname --ip-address | awk '{{print $1}}')
+port=$((20000 + SLURM_JOB_ID % 10000))
+export RAY_ADDRESS="$head_ip:$port"
+# Short: Ray's socket paths must be.
+temp="/tmp/ray-$SLURM_JOB_ID"
+
+srun --nodes=1 --ntasks=1 --nodelist="${{hosts[0]}}" \\
+  ray start --head --node-ip-address="$head_ip" --port="$port" --dashboard-host=127.0.0.1 --temp-dir="$temp" \\
+  --num-cpus={cpus} --num-gpus={gpus} --block &
+for host in "${{hosts[@]:1}}"; do
+  srun --nodes=1 --ntasks=1 --nodelist="$host" \\
+    ray start --address="$RAY_ADDRESS" --num-cpus={cpus} --num-gpus={gpus} --block &
+done
+for _ in $(seq 60); do
+  if ray status > /dev/null 2>&1; then break; fi
+  sleep 2
+done
+
+# Slurm's notice reaches this shell; the sweep stops cleanly and goes on when the job is submitted again.
+({sweep}) &
+sweep=$!
+trap 'kill -TERM "$sweep"' TERM
+code=0
+wait "$sweep" || code=$?
+if [ "$code" -gt 128 ]; then
+  code=0
+  wait "$sweep" || code=$?
+fi
+exit "$code"
+""".split("\n")
