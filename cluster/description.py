@@ -50,7 +50,7 @@ class ExistingCluster(ClusterDescription):
     """A Ray that somebody else started."""
 
     kind: Literal["existing"]
-    address: str = ""
+    address: str = Field(default="", validate_default=True)
     """host:port, or ray://host:port, of the Ray's head."""
 
     @field_validator("address")

@@ -48,8 +48,7 @@ export PATH={shlex.quote(description.project)}/.venv/bin:$PATH
 # A token that only this job knows, in a folder that only its user can read.
 secrets=$(mktemp -d {shared}/.ray-"$SLURM_JOB_ID"-XXXXXX)
 trap 'rm -rf "$secrets"; kill $(jobs -p) 2> /dev/null || true' EXIT
-umask 077
-head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \\n' > "$secrets/token"
+(umask 077; head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \\n' > "$secrets/token")
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$secrets/token"
 
 mapfile -t hosts < <(scontrol show hostnames "$SLURM_JOB_NODELIST")

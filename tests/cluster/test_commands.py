@@ -1,18 +1,20 @@
 """`rocore cluster`: what check says, and the command line that submit runs."""
 
+import json
 import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from cluster import commands
-from cluster.commands import cluster, run, sweep_command
-from cluster.description import ClusterDescription, ClusterError
-from tune.config import ResourcesConfig
+from cluster.commands import cluster, run
+from cluster.description import ClusterError
+from rocore.errors import ConfigError
+
+SLURM = "{kind: slurm, nodes: 2, cpus_per_node: 4, time_limit: '4:00:00', project: /p, shared: /shared}"
 
 
 @pytest.fixture
@@ -94,23 +96,6 @@ def test_submit_where_the_description_is_wrong_runs_nothing(tmp_path, submitted)
     assert submitted == []
 
 
-def test_sweep_command_lets_the_user_change_shares_but_not_the_address():
-    description = ClusterDescription(name="mine", kind="local", cpus_per_trial=0.5, gpus_per_trial=1)
-    overrides = ("resources.cpus_per_trial=2", "resources.address=elsewhere:1")
-    assert sweep_command(description, Path("a.yaml"), out=None, overrides=overrides)[5:] == [
-        *("--set", "resources.cpus_per_trial=0.5", "--set", "resources.gpus_per_trial=1"),
-        *("--set", "resources.cpus_per_trial=2", "--set", "resources.address=elsewhere:1"),
-        *("--set", "resources.address=null"),
-    ]
-
-
-def test_sweep_command_sets_keys_that_a_sweep_has():
-    description = ClusterDescription(name="mine", kind="local", cpus_per_trial=0.5, gpus_per_trial=1)
-    command = sweep_command(description, Path("a.yaml"), out=None, overrides=())
-    keys = {setting.partition("=")[0].removeprefix("resources.") for setting in command[6::2]}
-    assert keys <= set(ResourcesConfig.model_fields)
-
-
 @pytest.mark.parametrize(
     ("code", "exit_code"),
     [
@@ -136,3 +121,74 @@ def test_run_where_it_is_interrupted_waits_for_the_command_to_end(monkeypatch):
     monkeypatch.setattr(subprocess.Popen, "wait", interrupted_once)
     assert run([sys.executable, "-c", "raise SystemExit(5)"]) == 5
     assert len(waits) > 1
+
+
+def test_run_where_the_program_is_not_installed_says_which():
+    with pytest.raises(ClusterError, match="the program no-such-tool must be on PATH, but isn't"):
+        run(["no-such-tool", "x"])
+
+
+def test_render_writes_valid_files_for_their_owner_alone(tmp_path):
+    path = describe(tmp_path, SLURM)
+    to = tmp_path / "files"
+    arguments = ["render", path, "configs/tune/main.yaml", "--out", "/shared/a", "--to", str(to)]
+    result = CliRunner().invoke(cluster, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    assert result.stdout == f"{to / 'sweep.sbatch'}\n"
+    assert (to / "sweep.sbatch").stat().st_mode & 0o077 == 0
+
+
+def test_render_of_a_cluster_that_has_no_files_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="`kind` must be one that is started from files"):
+        CliRunner().invoke(cluster, ["render", describe(tmp_path, "kind: local")], catch_exceptions=False)
+
+
+def test_check_names_everything_that_starting_lacks(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ClusterError, match="- the program sbatch, on PATH; install it\n- the program squeue"):
+        CliRunner().invoke(cluster, ["check", describe(tmp_path, SLURM)], catch_exceptions=False)
+
+
+def test_check_with_a_sweep_estimates_its_hours(tmp_path, monkeypatch):
+    plan = {"num_trials": 4, "num_race_runs": 2, "num_final_runs": 6, "cpu_hours": 1.25, "gpu_hours": 0.5}
+    asked = []
+
+    def dry_run(command, **_):
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 0, stdout=json.dumps(plan), stderr="")
+
+    monkeypatch.setattr(commands.subprocess, "run", dry_run)
+    path = describe(tmp_path, "{kind: local, gpus_per_trial: 0.5}")
+    result = CliRunner().invoke(cluster, ["check", path, "a.yaml", "--set", "seed=1"], catch_exceptions=False)
+    assert "a.yaml: at most 12 runs, about 1.2 CPU-hours and 0.5 GPU-hours" in result.stdout
+    assert asked[0][3:] == [
+        *("sweep", "a.yaml", "--dry-run", "--json"),
+        *("--set", "resources.gpus_per_trial=0.5", "--set", "seed=1"),
+    ]
+
+
+def test_check_where_the_dry_run_fails_says_why(tmp_path, monkeypatch):
+    failed = subprocess.CompletedProcess([], 2, stdout="", stderr="noise\nerror: no such file\n")
+    monkeypatch.setattr(commands.subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(
+        ClusterError, match="dry run must pass on this machine, but says: error: no such file"
+    ):
+        CliRunner().invoke(
+            cluster, ["check", describe(tmp_path, "kind: local"), "a.yaml"], catch_exceptions=False
+        )
+
+
+def test_submit_to_slurm_hands_the_script_over(tmp_path, submitted, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["submit", describe(tmp_path, SLURM), "a.yaml", "--out", "/shared/a"]
+    CliRunner().invoke(cluster, arguments, catch_exceptions=False)
+    assert submitted == [["sbatch", "sweeps/clusters/mine/sweep.sbatch"]]
+    assert "rocore sweep --resume /shared/a" in (tmp_path / submitted[0][1]).read_text()
+
+
+def test_up_of_an_exposed_cluster_warns(tmp_path, submitted, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = "{kind: ssh, ssh_user: u, head: h, workers: [w], project: /p, shared: /shared, expose: true}"
+    result = CliRunner().invoke(cluster, ["up", describe(tmp_path, text)], catch_exceptions=False)
+    assert "warning: `expose` lets the dashboard listen beyond its machine" in result.stderr
+    assert submitted[0][1:] == ["up", "--yes", "sweeps/clusters/mine/cluster.yaml"]

@@ -36,16 +36,19 @@ def test_shipped_description_loads_under_its_file_name(path):
     ],
 )
 def test_description_holds_the_address_of_its_kind(tmp_path, text, address):
-    assert load_description(write(tmp_path, text)).address == address
+    assert load_description(write(tmp_path, text)).ray_address == address
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{}", "`kind`: field required"),
-        ("kind: cloud", "`kind`: input should be 'local' or 'existing', but got 'cloud'"),
-        ("{kind: local, adress: a}", "unknown key `adress` in .*; did you mean `address`?"),
-        ("{kind: local, address: 'a:1'}", "`address` must be absent where `kind` is local, but got 'a:1'"),
+        ("{}", "`kind` must be one of local, .*, slurm, but is None"),
+        (
+            "kind: slurn",
+            "`kind` must be one of local, .*, slurm, but is 'slurn' in .*; did you mean `slurm`?",
+        ),
+        ("{kind: existing, adress: a}", "unknown key `adress` in .*; did you mean `address`?"),
+        ("{kind: local, address: 'a:1'}", "unknown key `address`"),
         ("kind: existing", "`address` must be host:port of the Ray head, but got ''"),
         ("{kind: existing, address: auto}", "`address` must be host:port of the Ray head, but got 'auto'"),
         ("{kind: existing, address: 'a:70000'}", "must be host:port of the Ray head, but got 'a:70000'"),
@@ -55,6 +58,16 @@ def test_description_holds_the_address_of_its_kind(tmp_path, text, address):
             "`gpus_per_trial`: input should be greater than or equal to 0, but got -1",
         ),
         ("{kind: local, name: ''}", "`name`: string should have at least 1 character"),
+        ("{kind: local, name: 'a b'}", "`name`: string should match pattern"),
+        (
+            "{kind: slurm, nodes: 1, cpus_per_node: 1, time_limit: long, project: /p, shared: /s}",
+            "`time_limit`: string should match pattern .*, but got 'long'",
+        ),
+        (
+            "{kind: aws, region: r, image: i, ssh_user: u, project: /p, shared: /s, head: h, "
+            "groups: {a: {instance: x, min_nodes: 3, max_nodes: 2}}}",
+            "`min_nodes` must be at most `max_nodes`, but is 3 of 2; lower it",
+        ),
     ],
 )
 def test_description_where_a_key_is_wrong_says_what_must_hold(tmp_path, text, message):
