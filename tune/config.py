@@ -88,8 +88,10 @@ class ResourcesConfig(Section):
     """CPU share of a trial; also its number of threads."""
     gpus_per_trial: Annotated[float, Field(ge=0)] = 0.0
     """GPU share of a trial; a fraction shares a GPU."""
+    custom: dict[str, Positive] = Field(default_factory=dict)
+    """Ray's custom resources that a trial takes, by name: only nodes that offer them run trials."""
     max_concurrent_trials: Count | None = None
-    """Null: as many as the resources hold."""
+    """Null: as many as the resources hold; on a cluster the number follows its nodes."""
     address: str | None = None
     """Address of a Ray cluster; `auto`: the one this machine belongs to. Null: a Ray of the sweep's own."""
     temp_dir: str | None = None

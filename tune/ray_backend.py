@@ -30,6 +30,8 @@ from tune.specification import search_spec
 from tune.trial import Trial
 
 START_TRIES = 3
+UNBOUNDED = 100_000
+"""Ray's own bound on trials at once is fixed when it starts; ours, in the searcher, follows the cluster."""
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -77,10 +79,20 @@ def concurrency(resources: ResourcesConfig, available: Mapping[str, float]) -> i
     """Return how many trials run at once."""
     if resources.max_concurrent_trials is not None:
         return resources.max_concurrent_trials
-    limits = [available.get("CPU", 0.0) / resources.cpus_per_trial]
-    if resources.gpus_per_trial:
-        limits.append(available.get("GPU", 0.0) / resources.gpus_per_trial)
+    share = {"CPU": resources.cpus_per_trial, "GPU": resources.gpus_per_trial, **resources.custom}
+    limits = [available.get(kind, 0.0) / wanted for kind, wanted in share.items() if wanted]
     return max(1, math.floor(min(limits)))
+
+
+def room(resources: ResourcesConfig) -> int:
+    """Return how many trials may be under way in the Ray of this session, now.
+
+    On a cluster that isn't bounded, one more than fits: it waits for the next free or new node, and a cluster that
+    scales by demand sees that there is some.
+    """
+    fit = concurrency(resources, ray.cluster_resources())
+    may_grow = resources.address is not None and resources.max_concurrent_trials is None
+    return fit + may_grow
 
 
 def check_resources(resources: ResourcesConfig, available: Mapping[str, float]) -> None:
@@ -91,8 +103,13 @@ def check_resources(resources: ResourcesConfig, available: Mapping[str, float]) 
     """
     if resources.address is not None:
         return
-    for kind, key in (("CPU", "cpus_per_trial"), ("GPU", "gpus_per_trial")):
-        wanted, there = getattr(resources, key), available.get(kind, 0.0)
+    shares = [
+        ("CPU", "cpus_per_trial", resources.cpus_per_trial),
+        ("GPU", "gpus_per_trial", resources.gpus_per_trial),
+    ]
+    shares += [(kind, f"custom.{kind}", wanted) for kind, wanted in resources.custom.items()]
+    for kind, key, wanted in shares:
+        there = available.get(kind, 0.0)
         if wanted > there:
             raise ConfigError(
                 f"`resources.{key}` must be at most what is here, {there:g} {kind}s, but is {wanted:g}; "
@@ -163,17 +180,19 @@ def _end_what_has_ended(ledger: Ledger, role: str, stopped: Set[str]) -> None:
 
 def _fit(sweep: Sweep, searcher: LedgerSearcher, scheduler: TrialScheduler, trainable: type[Trial]) -> None:
     resources, size = sweep.config.resources, sweep.config.trial.pack
-    at_once = concurrency(resources, ray.cluster_resources())
     if size == 1:
-        share = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
-        _tune(ray_tune.with_resources(trainable, share), searcher, scheduler, at_once)
+        share = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial, **resources.custom}
+        searcher.at_once = lambda: room(resources)
+        _tune(ray_tune.with_resources(trainable, share), searcher, scheduler)
         return
-    with packs(resources, at_once, size) as actors:
+    num_packs = concurrency(resources, ray.cluster_resources())
+    searcher.at_once = lambda: num_packs * size
+    with packs(resources, num_packs, size) as actors:
         member = ray_tune.with_parameters(PackedTrial, packs=actors)
-        _tune(ray_tune.with_resources(member, {"cpu": PROXY_CPU}), searcher, scheduler, at_once * size)
+        _tune(ray_tune.with_resources(member, {"cpu": PROXY_CPU}), searcher, scheduler)
 
 
-def _tune(trainable: Any, searcher: LedgerSearcher, scheduler: TrialScheduler, at_once: int) -> None:
+def _tune(trainable: Any, searcher: LedgerSearcher, scheduler: TrialScheduler) -> None:
     folder = searcher.folder
     tuner = ray_tune.Tuner(
         trainable,
@@ -181,7 +200,7 @@ def _tune(trainable: Any, searcher: LedgerSearcher, scheduler: TrialScheduler, a
             search_alg=searcher,
             scheduler=scheduler,
             num_samples=-1,
-            max_concurrent_trials=at_once,
+            max_concurrent_trials=UNBOUNDED,
             reuse_actors=True,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,

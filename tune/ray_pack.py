@@ -109,7 +109,11 @@ def packs(resources: ResourcesConfig, num_packs: int, size: int) -> Iterator[lis
             f"but is {resources.cpus_per_trial:g}; raise it or lower `trial.pack`"
         )
     actor = ray.remote(PackActor).options(
-        num_cpus=cpus, num_gpus=resources.gpus_per_trial, max_restarts=-1, max_concurrency=4 * size + 4
+        num_cpus=cpus,
+        num_gpus=resources.gpus_per_trial,
+        resources=dict(resources.custom),
+        max_restarts=-1,
+        max_concurrency=4 * size + 4,
     )
     started = [actor.remote(size) for _ in range(num_packs)]
     try:

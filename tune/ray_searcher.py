@@ -35,6 +35,7 @@ class LedgerSearcher(Searcher):
         """
         super().__init__(metric=METRIC, mode="max")
         self.ledger, self.folder, self.propose = ledger, folder, propose
+        self.at_once: Callable[[], int] = lambda: 1
         self._waiting = deque(waiting)
         self._active: dict[str, str] = {}
 
@@ -43,7 +44,12 @@ class LedgerSearcher(Searcher):
         return {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Return a trial's specification; None while it isn't known whether there will be another."""
+        """Return a trial's specification; None while there is no room, or it isn't known whether there will be another.
+
+        `at_once` is asked each time how many trials may run: a cluster grows and shrinks.
+        """
+        if len(self._active) >= self.at_once():
+            return None
         spec = self._waiting.popleft() if self._waiting else self.propose()
         if spec is None:
             return None if self._active else str(Searcher.FINISHED)

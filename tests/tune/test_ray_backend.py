@@ -5,7 +5,7 @@ import pytest
 
 from rocore.errors import ConfigError
 from tune.config import ResourcesConfig
-from tune.ray_backend import check_resources, concurrency
+from tune.ray_backend import check_resources, concurrency, room
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,7 @@ from tune.ray_backend import check_resources, concurrency
         ({"cpus_per_trial": 2}, {"CPU": 5.0}, 2),
         ({"cpus_per_trial": 4}, {"CPU": 2.0}, 1),
         ({"cpus_per_trial": 1, "gpus_per_trial": 0.5}, {"CPU": 16.0, "GPU": 1.0}, 2),
+        ({"cpus_per_trial": 1, "custom": {"a100": 0.5}}, {"CPU": 16.0, "a100": 1.5}, 3),
         ({"cpus_per_trial": 1, "max_concurrent_trials": 7}, {"CPU": 2.0}, 7),
     ],
 )
@@ -43,3 +44,16 @@ def test_account_of_a_lost_process_by_ray_stays_off_the_terminal():
     code = f"import tune.ray_backend; from ray._private.worker import print_to_stdstream; {show}"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (shown.stdout, shown.stderr) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("resources", "number"),
+    [
+        ({}, 4),
+        ({"address": "head:1"}, 5),
+        ({"address": "head:1", "max_concurrent_trials": 2}, 2),
+    ],
+)
+def test_room_on_a_cluster_is_for_one_more_that_waits(resources, number, monkeypatch):
+    monkeypatch.setattr("tune.ray_backend.ray.cluster_resources", lambda: {"CPU": 4.0})
+    assert room(ResourcesConfig(**resources)) == number

@@ -21,13 +21,27 @@ def ledger(tmp_path):
 
 def make(ledger, folder, waiting=(), new=()):
     proposals = iter([spec(number) for number in new])
-    return LedgerSearcher(ledger, folder, [spec(n) for n in waiting], lambda: next(proposals, None))
+    searcher = LedgerSearcher(ledger, folder, [spec(n) for n in waiting], lambda: next(proposals, None))
+    searcher.at_once = lambda: 9
+    return searcher
 
 
 def test_searcher_continues_what_was_cut_off_before_anything_new(ledger, tmp_path):
     searcher = make(ledger, tmp_path, waiting=(1,), new=(2,))
     assert [searcher.suggest(each)["spec"]["name"] for each in "ab"] == ["0001", "0002"]
     assert list(ledger.records) == ["0001", "0002"]
+
+
+def test_searcher_gives_as_many_trials_as_there_is_room_for_at_the_moment(ledger, tmp_path):
+    searcher, nodes = make(ledger, tmp_path, new=range(5)), [1]
+    searcher.at_once = lambda: sum(nodes)
+    assert [searcher.suggest(each) is None for each in "ab"] == [False, True]
+    nodes.append(2)  # a node joins
+    assert [searcher.suggest(each) is None for each in "bcd"] == [False, False, True]
+    nodes.pop()
+    searcher.on_trial_complete("a", DONE)
+    assert searcher.suggest("d") is None
+    assert list(ledger.records) == ["0000", "0001", "0002"]
 
 
 def test_searcher_is_finished_only_when_nothing_runs(ledger, tmp_path):

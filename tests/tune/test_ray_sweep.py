@@ -82,20 +82,10 @@ def sweep(make_sweep, tmp_path):
     return make_sweep(overrides, search=search, paper={"loss.pair_margin": 2.0})
 
 
-def test_sweep_tells_the_truth_about_every_trial(sweep, trainable, tmp_path, capsys):
-    said = []
-    result = run_sweep(
-        sweep, tmp_path / "out", echo=said.append, trainable=trainable, prepare=lambda _: FACTS
-    )
-    results = json.loads((tmp_path / "out" / "results.json").read_text())
-    trials = results["search"]["trials"]
-    by_margin = {}
-    for trial in trials:
-        by_margin.setdefault(trial["params"]["loss.pair_margin"], []).append(trial)
+def check_trials(trials, by_margin, out):
+    """Each number once, the paper first; every way to end is told as it was."""
     # The seed of the random search meets every margin.
     assert set(by_margin) == {2.0, GOOD, POOR, LOST, BROKEN, DIVERGED}
-
-    # Each number once, the paper first.
     assert [trial["number"] for trial in trials] == list(range(14))
     assert [trial["is_paper"] for trial in trials] == [True] + [False] * 13
     assert trials[0]["params"] == {"loss.pair_margin": 2.0}
@@ -106,7 +96,7 @@ def test_sweep_tells_the_truth_about_every_trial(sweep, trainable, tmp_path, cap
     assert all("must be finite" in trial["error"] for trial in by_margin[DIVERGED])
     assert {trial["objective"] for trial in by_margin[DIVERGED]} == {None}
     assert {trial["epochs"] for trial in by_margin[DIVERGED]} == {1}
-    error = tmp_path / "out" / "trials" / f"{by_margin[BROKEN][0]['number']:04d}" / "error.txt"
+    error = out / "trials" / f"{by_margin[BROKEN][0]['number']:04d}" / "error.txt"
     assert "Traceback" in error.read_text()
 
     # The scheduler stopped some of the poor ones; those weren't counted as complete.
@@ -115,61 +105,72 @@ def test_sweep_tells_the_truth_about_every_trial(sweep, trainable, tmp_path, cap
     assert all(trial["epochs"] < 5 for trial in trials if trial["state"] == "pruned")
 
     # A lost process goes on from its checkpoint: no epoch is missing or twice.
-    assert (tmp_path / "lost-once").exists()
+    assert (out.parent / "lost-once").exists()
     for trial in by_margin[LOST] + by_margin[GOOD]:
         assert [row["epoch"] for row in trial["curve"]] == list(range(1, trial["epochs"] + 1))
 
-    # The study agrees with the directory.
-    study = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path / 'out' / 'study.db'}")
+
+def check_study(sweep, trials, out):
+    """The study agrees with the directory, and the journal with what searcher and scheduler would do again."""
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{out / 'study.db'}")
     names = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
     assert {t.number: t.state.name for t in study.trials} == {t["number"]: names[t["state"]] for t in trials}
     assert {t.number: t.value for t in study.trials} == {t["number"]: t["objective"] for t in trials}
-
-    # Searched again in the journal's order, every proposal and every early stop is the same.
-    agreement = check_record(sweep, read_events(tmp_path / "out" / "journal.jsonl"))
+    agreement = check_record(sweep, read_events(out / "journal.jsonl"))
     assert agreement.num_same_proposals == agreement.num_proposals == 14
     assert agreement.num_same_decisions == agreement.num_decisions > 14
 
-    # The race ran the best and the paper's on shared pairs of its own, the worst only as long as it had to.
-    race = results["race"]
-    assert [pair["seed"] for pair in race["pairs"]] == [3, 4, 5]
-    assert [entry["params"]["loss.pair_margin"] for entry in race["configurations"]] == [
-        GOOD,
-        LOST,
-        2.0,
-        POOR,
-    ]
-    assert [len(list(filter(None, entry["values"]))) for entry in race["configurations"]] == [3, 3, 3, 2]
-    assert race["configurations"][3]["dropped"]["num_pairs"] == 2
 
-    # The best is the best, and it is compared with the paper's over seeds of its own.
-    assert results["search"]["best_trial"] == by_margin[GOOD][0]["number"]
-    assert results["final"][0]["name"] == result.best_name
+def check_race(race):
+    """It ran the best and the paper's on shared pairs of its own, the worst only as long as it had to."""
+    entries = race["configurations"]
+    assert [pair["seed"] for pair in race["pairs"]] == [3, 4, 5]
+    assert [entry["params"]["loss.pair_margin"] for entry in entries] == [GOOD, LOST, 2.0, POOR]
+    assert [len(list(filter(None, entry["values"]))) for entry in entries] == [3, 3, 3, 2]
+    assert entries[3]["dropped"]["num_pairs"] == 2
+
+
+def check_final(results):
+    """The best is the best, and it is compared with the paper's over seeds of its own."""
     assert "paper" in [entry["name"] for entry in results["final"]]
     assert {tuple(entry["seeds"]) for entry in results["final"]} == {(6, 7)}
     assert results["verdict"]["difference"] == pytest.approx(0.2)
     assert (results["status"], results["schema"]) == ("complete", 1)
-    for name in (
-        "config.yaml",
-        "environment.json",
-        "report.html",
-        "report.md",
-        "results.csv",
-        "best_config.yaml",
-    ):
-        assert (tmp_path / "out" / name).stat().st_size > 0
-    assert "pair_margin: 1.0" in (tmp_path / "out" / "best_config.yaml").read_text()
 
-    # Checkpoints go with the end of their trial; the first seed of each configuration keeps its model.
-    assert list((tmp_path / "out" / "ray").glob("*/*/checkpoint_*")) == []
-    kept = {path.parent.name for path in (tmp_path / "out" / "final").glob("*/checkpoints")}
+
+def check_directory(results, out):
+    """Reports are there; checkpoints went with their trials, but for one model of each configuration."""
+    for name in ("config.yaml", "environment.json", "report.html", "report.md", "results.csv"):
+        assert (out / name).stat().st_size > 0
+    assert "pair_margin: 1.0" in (out / "best_config.yaml").read_text()
+    assert list((out / "ray").glob("*/*/checkpoint_*")) == []
+    kept = {path.parent.name for path in (out / "final").glob("*/checkpoints")}
     assert kept == {f"{entry['name']}-seed{min(entry['seeds'])}" for entry in results["final"]}
 
-    # Nothing but our own lines on the terminal.
-    captured = capsys.readouterr()
+
+def check_terminal(captured):
+    """Nothing but our own lines."""
     assert captured.err == ""
-    # Ray itself tells of a lost process.
+    # Ray itself tells of a lost process, where it was imported before us.
     lines = [line for line in captured.out.splitlines() if "(raylet)" not in line]
-    assert all(re.match(r"\[\d+/\d+\] ", line) for line in lines)
+    assert all(re.match(r"\[\d+/\d+\] |\d{4} lost its process and goes on after", line) for line in lines)
+
+
+def test_sweep_tells_the_truth_about_every_trial(sweep, trainable, tmp_path, capsys):
+    said, out = [], tmp_path / "out"
+    result = run_sweep(sweep, out, echo=said.append, trainable=trainable, prepare=lambda _: FACTS)
+    check_terminal(capsys.readouterr())
     assert "note: a note" in said
     assert not ray.is_initialized()
+    results = json.loads((out / "results.json").read_text())
+    trials = results["search"]["trials"]
+    by_margin = {}
+    for trial in trials:
+        by_margin.setdefault(trial["params"]["loss.pair_margin"], []).append(trial)
+    check_trials(trials, by_margin, out)
+    check_study(sweep, trials, out)
+    check_race(results["race"])
+    check_final(results)
+    check_directory(results, out)
+    assert results["search"]["best_trial"] == by_margin[GOOD][0]["number"]
+    assert results["final"][0]["name"] == result.best_name
