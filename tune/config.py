@@ -89,7 +89,7 @@ class ResourcesConfig(Section):
     gpus_per_trial: Annotated[float, Field(ge=0)] = 0.0
     """GPU share of a trial; a fraction shares a GPU."""
     max_concurrent_trials: Count | None = None
-    """Null: as many as the resources hold."""
+    """Null: as many as the resources hold; on a cluster, as many as it holds at the time, as nodes come and go."""
     address: str | None = None
     """Address of a Ray cluster; `auto`: the one this machine belongs to. Null: a Ray of the sweep's own."""
     temp_dir: str | None = None

@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
@@ -30,6 +31,9 @@ from tune.specification import search_spec
 from tune.trial import Trial
 
 START_TRIES = 3
+ROOM_PERIOD_S = 2.0
+MOST_AT_ONCE = 1000
+"""Tune's own limit where the cluster's room decides; Tune takes no limit for one trial at a time."""
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -81,6 +85,20 @@ def concurrency(resources: ResourcesConfig, available: Mapping[str, float]) -> i
     if resources.gpus_per_trial:
         limits.append(available.get("GPU", 0.0) / resources.gpus_per_trial)
     return max(1, math.floor(min(limits)))
+
+
+class ClusterRoom:
+    """How many trials a cluster that grows and shrinks may be given now; asks it once in a while only."""
+
+    def __init__(self, resources: ResourcesConfig) -> None:
+        self._resources, self._number, self._asked_at = resources, 0, -math.inf
+
+    def __call__(self) -> int:
+        """Return what it holds and one more: a trial that waits is what lets a cluster grow."""
+        if time.monotonic() - self._asked_at > ROOM_PERIOD_S:
+            self._number = concurrency(self._resources, ray.cluster_resources()) + 1
+            self._asked_at = time.monotonic()
+        return self._number
 
 
 def check_resources(resources: ResourcesConfig, available: Mapping[str, float]) -> None:
@@ -165,6 +183,8 @@ def _fit(sweep: Sweep, searcher: LedgerSearcher, scheduler: TrialScheduler, trai
     resources, size = sweep.config.resources, sweep.config.trial.pack
     at_once = concurrency(resources, ray.cluster_resources())
     if size == 1:
+        if resources.address is not None and resources.max_concurrent_trials is None:
+            searcher.room, at_once = ClusterRoom(resources), MOST_AT_ONCE
         share = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
         _tune(ray_tune.with_resources(trainable, share), searcher, scheduler, at_once)
         return

@@ -4,8 +4,9 @@ import sys
 import pytest
 
 from rocore.errors import ConfigError
+from tune import ray_backend
 from tune.config import ResourcesConfig
-from tune.ray_backend import check_resources, concurrency
+from tune.ray_backend import ClusterRoom, check_resources, concurrency
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,18 @@ def test_concurrency_is_what_the_resources_hold(resources, available, number):
 def test_share_that_a_machine_can_not_give_is_refused(resources, message):
     with pytest.raises(ConfigError, match=message):
         check_resources(ResourcesConfig(**resources), {"CPU": 2.0})
+
+
+def test_room_follows_the_cluster_and_asks_for_one_more(monkeypatch):
+    held = {"CPU": 0.0}
+    monkeypatch.setattr(ray_backend.ray, "cluster_resources", lambda: held)
+    monkeypatch.setattr(ray_backend, "ROOM_PERIOD_S", -1.0)
+    room = ClusterRoom(ResourcesConfig(cpus_per_trial=2, address="auto"))
+    assert room() == 2
+    held["CPU"] = 6.0
+    assert room() == 4
+    held["CPU"] = 2.0
+    assert room() == 2
 
 
 def test_cluster_may_still_grow():

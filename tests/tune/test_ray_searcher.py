@@ -30,6 +30,16 @@ def test_searcher_continues_what_was_cut_off_before_anything_new(ledger, tmp_pat
     assert list(ledger.records) == ["0001", "0002"]
 
 
+def test_searcher_proposes_nothing_while_there_is_no_room(ledger, tmp_path):
+    searcher = make(ledger, tmp_path, new=(0, 1))
+    searcher.room = lambda: 1
+    assert searcher.suggest("a") is not None
+    assert searcher.suggest("b") is None
+    assert list(ledger.records) == ["0000"]
+    searcher.room = lambda: 2
+    assert searcher.suggest("b")["spec"]["name"] == "0001"
+
+
 def test_searcher_is_finished_only_when_nothing_runs(ledger, tmp_path):
     searcher = make(ledger, tmp_path, new=(0,))
     searcher.suggest("a")
