@@ -91,7 +91,7 @@ class ResourcesConfig(Section):
     custom: dict[str, Positive] = Field(default_factory=dict)
     """Ray's custom resources that a trial takes, by name: only nodes that offer them run trials."""
     max_concurrent_trials: Count | None = None
-    """Null: as many as the resources hold; on a cluster the number follows its nodes."""
+    """Null: as many as the resources hold; on a cluster, as many as it holds at the time, as nodes come and go."""
     address: str | None = None
     """Address of a Ray cluster; `auto`: the one this machine belongs to. Null: a Ray of the sweep's own."""
     temp_dir: str | None = None

@@ -50,7 +50,7 @@ class TrialRecord:
     num_starts: int = 0
     """Processes that it has been given; each has a folder of its own."""
     num_lost: int = 0
-    """Processes lost since its last epoch."""
+    """Processes lost since its last epoch, but for those that went with their node."""
 
     @property
     def is_paper(self) -> bool:
@@ -180,7 +180,8 @@ class Records:
         record.finished, record.num_lost = event["finished"], 0
 
     def _lose(self, record: TrialRecord, event: Event) -> None:
-        record.num_lost += 1
+        # Journals of older versions don't say it.
+        record.num_lost += not event.get("with_node", False)
         record.error = event["error"]
 
     def _end(self, record: TrialRecord, event: Event) -> None:
@@ -287,13 +288,14 @@ class Ledger:
         for listener in self.listeners:
             listener.advanced(record, scalars)
 
-    def lose(self, name: str, error: str, *, again: bool) -> bool:
+    def lose(self, name: str, error: str, *, again: bool, with_node: bool = False) -> bool:
         """Note that a trial's process was lost.
 
         Args:
             name: The trial.
             error: Why, in one line.
             again: Whether another process may do better.
+            with_node: Whether it went with its node, which isn't the trial's fault and doesn't count against it.
 
         Returns:
             Whether the trial goes on in another process; if not, it has failed.
@@ -301,8 +303,8 @@ class Ledger:
         record = self.records[name]
         if record.state != "running":
             return False
-        if again and record.num_lost < MAX_LOST_PROCESSES:
-            self._write("lose", name=name, error=error)
+        if again and (with_node or record.num_lost < MAX_LOST_PROCESSES):
+            self._write("lose", name=name, error=error, with_node=with_node)
             return True
         self.end(name, "failed", error)
         return False

@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
@@ -30,8 +31,9 @@ from tune.specification import search_spec
 from tune.trial import Trial
 
 START_TRIES = 3
-UNBOUNDED = 100_000
-"""Ray's own bound on trials at once is fixed when it starts; ours, in the searcher, follows the cluster."""
+ROOM_PERIOD_S = 2.0
+MOST_AT_ONCE = 1000
+"""Tune's own limit where the cluster's room decides; Tune takes no limit for one trial at a time."""
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -84,15 +86,18 @@ def concurrency(resources: ResourcesConfig, available: Mapping[str, float]) -> i
     return max(1, math.floor(min(limits)))
 
 
-def room(resources: ResourcesConfig) -> int:
-    """Return how many trials may be under way in the Ray of this session, now.
+class ClusterRoom:
+    """How many trials a cluster that grows and shrinks may be given now; asks it once in a while only."""
 
-    On a cluster that isn't bounded, one more than fits: it waits for the next free or new node, and a cluster that
-    scales by demand sees that there is some.
-    """
-    fit = concurrency(resources, ray.cluster_resources())
-    may_grow = resources.address is not None and resources.max_concurrent_trials is None
-    return fit + may_grow
+    def __init__(self, resources: ResourcesConfig) -> None:
+        self._resources, self._number, self._asked_at = resources, 0, -math.inf
+
+    def __call__(self) -> int:
+        """Return what it holds and one more: a trial that waits is what lets a cluster grow."""
+        if time.monotonic() - self._asked_at > ROOM_PERIOD_S:
+            self._number = concurrency(self._resources, ray.cluster_resources()) + 1
+            self._asked_at = time.monotonic()
+        return self._number
 
 
 def check_resources(resources: ResourcesConfig, available: Mapping[str, float]) -> None:
@@ -106,8 +111,8 @@ def check_resources(resources: ResourcesConfig, available: Mapping[str, float]) 
     shares = [
         ("CPU", "cpus_per_trial", resources.cpus_per_trial),
         ("GPU", "gpus_per_trial", resources.gpus_per_trial),
+        *((kind, f"custom.{kind}", wanted) for kind, wanted in resources.custom.items()),
     ]
-    shares += [(kind, f"custom.{kind}", wanted) for kind, wanted in resources.custom.items()]
     for kind, key, wanted in shares:
         there = available.get(kind, 0.0)
         if wanted > there:
@@ -180,19 +185,19 @@ def _end_what_has_ended(ledger: Ledger, role: str, stopped: Set[str]) -> None:
 
 def _fit(sweep: Sweep, searcher: LedgerSearcher, scheduler: TrialScheduler, trainable: type[Trial]) -> None:
     resources, size = sweep.config.resources, sweep.config.trial.pack
+    at_once = concurrency(resources, ray.cluster_resources())
     if size == 1:
+        if resources.address is not None and resources.max_concurrent_trials is None:
+            searcher.room, at_once = ClusterRoom(resources), MOST_AT_ONCE
         share = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial, **resources.custom}
-        searcher.at_once = lambda: room(resources)
-        _tune(ray_tune.with_resources(trainable, share), searcher, scheduler)
+        _tune(ray_tune.with_resources(trainable, share), searcher, scheduler, at_once)
         return
-    num_packs = concurrency(resources, ray.cluster_resources())
-    searcher.at_once = lambda: num_packs * size
-    with packs(resources, num_packs, size) as actors:
+    with packs(resources, at_once, size) as actors:
         member = ray_tune.with_parameters(PackedTrial, packs=actors)
-        _tune(ray_tune.with_resources(member, {"cpu": PROXY_CPU}), searcher, scheduler)
+        _tune(ray_tune.with_resources(member, {"cpu": PROXY_CPU}), searcher, scheduler, at_once * size)
 
 
-def _tune(trainable: Any, searcher: LedgerSearcher, scheduler: TrialScheduler) -> None:
+def _tune(trainable: Any, searcher: LedgerSearcher, scheduler: TrialScheduler, at_once: int) -> None:
     folder = searcher.folder
     tuner = ray_tune.Tuner(
         trainable,
@@ -200,7 +205,7 @@ def _tune(trainable: Any, searcher: LedgerSearcher, scheduler: TrialScheduler) -
             search_alg=searcher,
             scheduler=scheduler,
             num_samples=-1,
-            max_concurrent_trials=UNBOUNDED,
+            max_concurrent_trials=at_once,
             reuse_actors=True,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,

@@ -8,13 +8,15 @@ from typing import Any
 
 import ray
 import ray.tune as ray_tune
-from ray.exceptions import OutOfMemoryError
+from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError
 from ray.tune.experiment import Trial as RayTrial
 
 from rocore.errors import DiskFullError, SweepError
 from tune.journal import is_disk_full
 from tune.ledger import Ledger
 from tune.ray_searcher import LedgerSearcher
+
+NODE_GONE = ("its node has died", "the actor's node was")
 
 
 class LedgerCallback(ray_tune.Callback):
@@ -58,7 +60,8 @@ class LedgerCallback(ray_tune.Callback):
         spec, error = trial.config["spec"], trial.get_pickled_error() or trial.get_error()
         if is_disk_full(error if isinstance(error, BaseException) else None):
             raise DiskFullError(_cause(error))
-        if self.ledger.lose(spec["name"], _cause(error), again=not isinstance(error, OutOfMemoryError)):
+        again, with_node = not isinstance(error, OutOfMemoryError), went_with_node(error)
+        if self.ledger.lose(spec["name"], _cause(error), again=again, with_node=with_node):
             self.searcher.wait(spec)
 
     def on_step_end(self, iteration: int, trials: list[RayTrial], **info: object) -> None:
@@ -74,6 +77,14 @@ class LedgerCallback(ray_tune.Callback):
                 f"Ray must stay alive while trials run, but its {' and '.join(dead)} died; nothing is lost: go on "
                 f"with `rocore sweep --resume {self.ledger.directory.root}`"
             )
+
+
+def went_with_node(error: object) -> bool:
+    """Tell whether a process was lost because its node was: killed, cut off or taken away."""
+    if isinstance(error, NodeDiedError):
+        return True
+    # Ray gives the reason of an actor's death as text alone.
+    return isinstance(error, ActorDiedError) and any(words in str(error) for words in NODE_GONE)
 
 
 def dead_processes() -> list[str]:

@@ -1,5 +1,6 @@
 """Imports Ray: what Ray runs next is what the ledger still lacks."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -35,20 +36,18 @@ class LedgerSearcher(Searcher):
         """
         super().__init__(metric=METRIC, mode="max")
         self.ledger, self.folder, self.propose = ledger, folder, propose
-        self.at_once: Callable[[], int] = lambda: 1
         self._waiting = deque(waiting)
         self._active: dict[str, str] = {}
+        self.room: Callable[[], float] = lambda: math.inf
+        """How many trials may run and wait for room, now."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Ray stores its searcher with every experiment; the ledger lives in this process alone."""
         return {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Return a trial's specification; None while there is no room, or it isn't known whether there will be another.
-
-        `at_once` is asked each time how many trials may run: a cluster grows and shrinks.
-        """
-        if len(self._active) >= self.at_once():
+        """Return a trial's specification; None while there is no room, or another one may still come or not."""
+        if len(self._active) >= self.room():
             return None
         spec = self._waiting.popleft() if self._waiting else self.propose()
         if spec is None:

@@ -2,7 +2,7 @@
 
     python crash_driver.py OUT run SWEEP_FILE | resume | extend N
 
-Markers in the folder OUT.faults make trials fail: see `Engine`.
+Markers in the folder OUT.faults make trials fail: see `Engine`. Its file `epochs` grows by a dot an epoch trained.
 """
 
 import errno
@@ -44,6 +44,8 @@ def make_trainable(small, faults, epoch_s):
     class Trainer(small.FakeTrainer):
         def run_epoch(self):
             time.sleep(epoch_s)
+            with (faults / "epochs").open("a") as epochs:
+                epochs.write(".")
             if (faults / "disk-full").exists():
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             if self.epoch == 2 and (faults / "lose-once").exists():

@@ -142,6 +142,15 @@ def test_ledger_lets_a_lost_trial_go_on_as_long_as_it_gets_anywhere(ledger):
     assert (ledger.records["0003"].state, ledger.records["0003"].error) == ("failed", "killed")
 
 
+def test_ledger_holds_the_loss_of_nodes_against_no_trial(ledger):
+    run(ledger, epochs=1, state="running")
+    assert all(
+        ledger.lose("0003", "node gone", again=True, with_node=True) for _ in range(MAX_LOST_PROCESSES + 3)
+    )
+    assert ledger.lose("0003", "killed", again=True)
+    assert ledger.records["0003"].state == "running"
+
+
 def test_ledger_lets_a_trial_without_memory_fail_at_once(ledger):
     run(ledger, state="running")
     assert not ledger.lose("0003", "out of memory", again=False)

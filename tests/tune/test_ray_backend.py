@@ -4,8 +4,9 @@ import sys
 import pytest
 
 from rocore.errors import ConfigError
+from tune import ray_backend
 from tune.config import ResourcesConfig
-from tune.ray_backend import check_resources, concurrency, room
+from tune.ray_backend import ClusterRoom, check_resources, concurrency
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,18 @@ def test_share_that_a_machine_can_not_give_is_refused(resources, message):
         check_resources(ResourcesConfig(**resources), {"CPU": 2.0})
 
 
+def test_room_follows_the_cluster_and_asks_for_one_more(monkeypatch):
+    held = {"CPU": 0.0}
+    monkeypatch.setattr(ray_backend.ray, "cluster_resources", lambda: held)
+    monkeypatch.setattr(ray_backend, "ROOM_PERIOD_S", -1.0)
+    room = ClusterRoom(ResourcesConfig(cpus_per_trial=2, address="auto"))
+    assert room() == 2
+    held["CPU"] = 6.0
+    assert room() == 4
+    held["CPU"] = 2.0
+    assert room() == 2
+
+
 def test_cluster_may_still_grow():
     check_resources(ResourcesConfig(cpus_per_trial=64, address="auto"), {"CPU": 2.0})
 
@@ -44,16 +57,3 @@ def test_account_of_a_lost_process_by_ray_stays_off_the_terminal():
     code = f"import tune.ray_backend; from ray._private.worker import print_to_stdstream; {show}"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (shown.stdout, shown.stderr) == ("", "")
-
-
-@pytest.mark.parametrize(
-    ("resources", "number"),
-    [
-        ({}, 4),
-        ({"address": "head:1"}, 5),
-        ({"address": "head:1", "max_concurrent_trials": 2}, 2),
-    ],
-)
-def test_room_on_a_cluster_is_for_one_more_that_waits(resources, number, monkeypatch):
-    monkeypatch.setattr("tune.ray_backend.ray.cluster_resources", lambda: {"CPU": 4.0})
-    assert room(ResourcesConfig(**resources)) == number

@@ -3,7 +3,7 @@ import re
 from types import SimpleNamespace
 
 import pytest
-from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
+from ray.exceptions import ActorDiedError, OutOfMemoryError, RayActorError, RayTaskError
 
 from rocore.errors import DiskFullError, SweepError
 from tune import ray_callbacks
@@ -113,3 +113,17 @@ def test_callback_goes_on_while_ray_lives(callback, monkeypatch, dead):
     callback.on_step_end(0, [])
     monkeypatch.setattr(ray_callbacks.ray._private.worker, "_global_node", None)
     callback.on_step_end(0, [])
+
+
+@pytest.mark.parametrize(
+    ("message", "with_node"),
+    [
+        ("The actor died because its node has died. Node Id: 12", True),
+        ("the actor's node was terminated unexpectedly: health check failed", True),
+        ("Worker exit type: SYSTEM_ERROR", False),
+    ],
+)
+def test_callback_tells_the_loss_of_a_node_from_that_of_a_process(message, with_node):
+    error = ActorDiedError()
+    error.error_msg = message
+    assert ray_callbacks.went_with_node(error) is with_node

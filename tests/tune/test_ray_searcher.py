@@ -21,9 +21,7 @@ def ledger(tmp_path):
 
 def make(ledger, folder, waiting=(), new=()):
     proposals = iter([spec(number) for number in new])
-    searcher = LedgerSearcher(ledger, folder, [spec(n) for n in waiting], lambda: next(proposals, None))
-    searcher.at_once = lambda: 9
-    return searcher
+    return LedgerSearcher(ledger, folder, [spec(n) for n in waiting], lambda: next(proposals, None))
 
 
 def test_searcher_continues_what_was_cut_off_before_anything_new(ledger, tmp_path):
@@ -32,16 +30,14 @@ def test_searcher_continues_what_was_cut_off_before_anything_new(ledger, tmp_pat
     assert list(ledger.records) == ["0001", "0002"]
 
 
-def test_searcher_gives_as_many_trials_as_there_is_room_for_at_the_moment(ledger, tmp_path):
-    searcher, nodes = make(ledger, tmp_path, new=range(5)), [1]
-    searcher.at_once = lambda: sum(nodes)
-    assert [searcher.suggest(each) is None for each in "ab"] == [False, True]
-    nodes.append(2)  # a node joins
-    assert [searcher.suggest(each) is None for each in "bcd"] == [False, False, True]
-    nodes.pop()
-    searcher.on_trial_complete("a", DONE)
-    assert searcher.suggest("d") is None
-    assert list(ledger.records) == ["0000", "0001", "0002"]
+def test_searcher_proposes_nothing_while_there_is_no_room(ledger, tmp_path):
+    searcher = make(ledger, tmp_path, new=(0, 1))
+    searcher.room = lambda: 1
+    assert searcher.suggest("a") is not None
+    assert searcher.suggest("b") is None
+    assert list(ledger.records) == ["0000"]
+    searcher.room = lambda: 2
+    assert searcher.suggest("b")["spec"]["name"] == "0001"
 
 
 def test_searcher_is_finished_only_when_nothing_runs(ledger, tmp_path):

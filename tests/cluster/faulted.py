@@ -1,0 +1,130 @@
+"""A sweep of the small engine on a lab's hosts, and what a fault did to it."""
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from subprocess import Popen
+
+from tests.tune.conftest import PAPER, SPACE
+from tests.tune.crashes import DRIVER, check_nothing_lost_nothing_twice, read_results, without_times
+from tune.journal import read_events
+
+from .hosts import ENVIRONMENT, PATIENCE_S, PORT, wait_until
+
+NUM_TRIALS = 6
+EPOCH_S = 0.3
+ROWS = []
+"""The fault table, a row a fault."""
+
+
+class FaultedSweep:
+    """Runs in the head's namespace, in a folder that every host sees."""
+
+    def __init__(self, lab, folder, name="sweep", **resources):
+        # Others look through the first host, which has what the hosts mounted.
+        self.lab, self.inside, self.out = lab, folder / name, lab.switch.seen(folder / name)
+        self.num_resumes, self.since, self.seconds = 0, 0.0, 0.0
+        tree = {
+            "base": {"encoder": {"output_layer": 4}, "train": {"pretrain_epochs": 1, "max_epochs": 4}},
+            "search": {"num_trials": NUM_TRIALS, "space": SPACE},
+            "paper": PAPER,
+            "objective": {"num_relations": 4, "num_folds": 2},
+            "scheduler": {"grace_epochs": 1, "reduction_factor": 2},
+            "racing": {"num_candidates": 0},
+            "reevaluation": {"top_k": 2, "num_seeds": 2},
+            "resources": {"address": f"{lab.head.address}:{PORT}", **resources},
+        }
+        self.beside("yaml").write_text(json.dumps(tree))
+
+    def beside(self, ending):
+        return self.out.with_name(f"{self.out.name}.{ending}")
+
+    def start(self, mode="run"):
+        argument = (str(self.inside.with_name(f"{self.inside.name}.yaml")),) if mode == "run" else ()
+        with self.beside("log").open("a") as log:
+            self.process = Popen(
+                self.lab.head.command(sys.executable, DRIVER, self.inside, mode, *argument),
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **ENVIRONMENT, "EPOCH_S": str(EPOCH_S)},
+                cwd="/",
+            )
+        return self
+
+    def events(self, kind):
+        path = self.out / "journal.jsonl"
+        return [event for event in read_events(path) if event["event"] == kind] if path.exists() else []
+
+    def wait_for(self, number, kind="report"):
+        """Wait until so many events of a kind have come since now."""
+        before = len(self.events(kind))
+        wait_until(lambda: len(self.events(kind)) >= before + number or self.ended(), f"{number} {kind}")
+        assert not self.ended(), self.beside("log").read_text()
+
+    def ended(self):
+        return self.process.poll() is not None
+
+    def busy(self):
+        """Wait for a worker that runs a trial, and let the clock of the recovery begin."""
+        self.wait_for(4)
+        worker = wait_until(self.lab.busy, "a worker at work")
+        self.strike()
+        return worker
+
+    def strike(self):
+        """The fault is now."""
+        self.since, self.seconds = time.monotonic(), 0.0
+
+    def recover(self):
+        """Wait for the next epoch; note how long it took since the fault."""
+        self.wait_for(1)
+        self.seconds = time.monotonic() - self.since
+
+    def wait(self):
+        """Return the exit code."""
+        return self.process.wait(PATIENCE_S)
+
+    def kill(self):
+        assert self.lab.head.signal(signal.SIGKILL, str(DRIVER))
+        self.wait()
+
+    def resume(self):
+        self.num_resumes += 1
+        self.start("resume").recover()
+
+    def check(self, fault, undisturbed=None):
+        """The sweep ends; nothing is lost, nothing is there twice, and the numbers are those of the quiet sweep."""
+        assert self.wait() == 0, self.beside("log").read_text()
+        # SQLite follows no path through /proc.
+        check_nothing_lost_nothing_twice(self.out, NUM_TRIALS)
+        results = without_times(read_results(self.out))
+        assert all(
+            trial["state"] != "failed" or "every loss" in trial["error"]
+            for trial in results["search"]["trials"]
+        )
+        if undisturbed is not None:
+            assert results["search"]["trials"] == undisturbed.results["search"]["trials"]
+            assert results["final"] == undisturbed.results["final"]
+        row = {
+            "fault": fault,
+            "trials": len({event["name"] for event in self.events("ask")}),
+            "lost": len(self.events("lose")),
+            "repeated": None if undisturbed is None else self.num_epochs() - undisturbed.num_epochs,
+            "resumes": self.num_resumes,
+            "seconds": round(self.seconds, 1),
+        }
+        ROWS.append(row)
+
+    def num_epochs(self):
+        return (self.beside("faults") / "epochs").stat().st_size
+
+
+def fill(folder):
+    """Leave no byte on the disk of a folder."""
+    with (folder / "ballast").open("wb", buffering=0) as ballast:
+        ballast.write(b"\0" * (shutil.disk_usage(folder).free + 4096))
+        while shutil.disk_usage(folder).free:
+            ballast.write(b"\0" * 4096)
