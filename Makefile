@@ -9,10 +9,10 @@ SHELL := bash
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup quickstart test slowtest lint types check bench docs lock clean
+.PHONY: help setup quickstart test slowtest cluster-test lint types check bench docs lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(STAMP) ## make .venv from requirements.lock, if it is absent or stale
 
@@ -32,7 +32,10 @@ test: $(STAMP) ## set up and run the tests (PYTEST_ARGS="-k name" passes options
 	$(BIN)/pytest -m "not slow" $(PYTEST_ARGS)
 
 slowtest: $(STAMP) ## the tests that take minutes: sweeps killed many times in a row, servers, whole benchmarks
-	$(BIN)/pytest -m slow $(PYTEST_ARGS)
+	$(BIN)/pytest -m "slow and not cluster" $(PYTEST_ARGS)
+
+cluster-test: $(STAMP) ## faults on several hosts (network namespaces, needs root), about 15 minutes; prints their table
+	FAULT_TABLE=benchmarks/cluster_faults.json $(BIN)/pytest -m cluster tests/cluster $(PYTEST_ARGS)
 
 lint: $(STAMP) ## ruff: rules and format
 	$(BIN)/ruff check

@@ -101,7 +101,10 @@ class FaultedSweep:
         # SQLite follows no path through /proc.
         check_nothing_lost_nothing_twice(self.out, NUM_TRIALS)
         results = without_times(read_results(self.out))
-        assert all(trial["state"] != "failed" or "every loss" in trial["error"] for trial in results["search"]["trials"])
+        assert all(
+            trial["state"] != "failed" or "every loss" in trial["error"]
+            for trial in results["search"]["trials"]
+        )
         if undisturbed is not None:
             assert results["search"]["trials"] == undisturbed.results["search"]["trials"]
             assert results["final"] == undisturbed.results["final"]

@@ -96,7 +96,13 @@ class Host:
     def start_ray(self, head=None):
         """Start a node; the head takes no trials."""
         if head is None:
-            where = ["--head", f"--port={PORT}", "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={self.lab.disk}"]
+            where = [
+                "--head",
+                f"--port={PORT}",
+                "--num-cpus=0",
+                "--include-dashboard=false",
+                f"--temp-dir={self.lab.disk}",
+            ]
         else:
             where = ["--address", f"{head.address}:{PORT}", "--num-cpus=1"]
         self.do(

@@ -27,9 +27,7 @@ def undisturbed(tmp_path_factory):
         sweep = FaultedSweep(lab, tmp_path_factory.mktemp("quiet"), max_concurrent_trials=1).start()
         sweep.strike()
         sweep.check("none")
-        return SimpleNamespace(
-            results=without_times(read_results(sweep.out)), num_epochs=sweep.num_epochs()
-        )
+        return SimpleNamespace(results=without_times(read_results(sweep.out)), num_epochs=sweep.num_epochs())
 
 
 @pytest.fixture
