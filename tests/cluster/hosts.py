@@ -62,7 +62,7 @@ class Host:
         children = Path(f"/proc/{self.anchor.pid}/task/{self.anchor.pid}/children")
         self.pid = int(wait_until(lambda: children.read_text().split(), f"{name} up")[0])
         wait_until(lambda: "sleep" in title(self.pid), f"{name} up")
-        self.network = os.readlink(f"/proc/{self.pid}/ns/net")
+        self.network = network(self.pid)
         self.do("ip", "link", "set", "lo", "up")
 
     def command(self, *command):
@@ -195,7 +195,7 @@ def pids():
 
 def network(pid):
     try:
-        return os.readlink(f"/proc/{pid}/ns/net")
+        return str(Path(f"/proc/{pid}/ns/net").readlink())
     except OSError:
         return None
 
