@@ -4,10 +4,12 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import ray
 import ray.tune as ray_tune
+from ray import cloudpickle
 from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError
 from ray.tune.experiment import Trial as RayTrial
 
@@ -57,7 +59,7 @@ class LedgerCallback(ray_tune.Callback):
         Raises:
             DiskFullError: If a checkpoint couldn't be written.
         """
-        spec, error = trial.config["spec"], trial.get_pickled_error() or trial.get_error()
+        spec, error = trial.config["spec"], _error_of(trial)
         if is_disk_full(error if isinstance(error, BaseException) else None):
             raise DiskFullError(_cause(error))
         again, with_node = not isinstance(error, OutOfMemoryError), went_with_node(error)
@@ -92,6 +94,14 @@ def dead_processes() -> list[str]:
     node = ray._private.worker._global_node
     dead = [] if node is None else [kind for kind, _ in node.dead_processes()]
     return [kind for kind in dead if kind in ("raylet", "gcs_server")]
+
+
+def _error_of(trial: RayTrial) -> object:
+    """Return why a trial's process was lost; None where Ray didn't say."""
+    # Ray writes it beside the driver and copies it to the trial's folder, where it looks for it itself, only later.
+    if trial.pickled_error_file and (path := Path(trial.pickled_error_file)).is_file():
+        return cloudpickle.loads(path.read_bytes())
+    return trial.get_pickled_error() or trial.get_error()
 
 
 def _cause(error: object) -> str:

@@ -46,7 +46,7 @@ class LedgerSearcher(Searcher):
         return {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Return a trial's specification; None while there is no room, or another one may still come or not."""
+        """Return a trial's specification; None while there is no room, or there may be another later."""
         if len(self._active) >= self.room():
             return None
         spec = self._waiting.popleft() if self._waiting else self.propose()

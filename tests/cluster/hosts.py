@@ -62,7 +62,7 @@ class Host:
         children = Path(f"/proc/{self.anchor.pid}/task/{self.anchor.pid}/children")
         self.pid = int(wait_until(lambda: children.read_text().split(), f"{name} up")[0])
         wait_until(lambda: "sleep" in title(self.pid), f"{name} up")
-        self.network = os.readlink(f"/proc/{self.pid}/ns/net")
+        self.network = network(self.pid)
         self.do("ip", "link", "set", "lo", "up")
 
     def command(self, *command):
@@ -90,7 +90,7 @@ class Host:
         """Send a signal to all such processes but the first; tell how many there were."""
         found = [pid for pid in self.processes(what) if pid != self.pid]
         for pid in found:
-            os.kill(pid, number)
+            send(pid, number)
         return len(found)
 
     def start_ray(self, head=None):
@@ -177,14 +177,14 @@ class Lab:
         for host in reversed(self.hosts):
             for pid in host.processes():
                 if pid != host.pid:
-                    end(pid)
+                    send(pid, signal.SIGKILL)
             host.end()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def end(pid):
+def send(pid, number):
     try:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
     except ProcessLookupError:
         return
 
@@ -195,7 +195,7 @@ def pids():
 
 def network(pid):
     try:
-        return os.readlink(f"/proc/{pid}/ns/net")
+        return str(Path(f"/proc/{pid}/ns/net").readlink())
     except OSError:
         return None
 

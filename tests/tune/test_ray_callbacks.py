@@ -3,7 +3,7 @@ import re
 from types import SimpleNamespace
 
 import pytest
-from ray.exceptions import ActorDiedError, OutOfMemoryError, RayActorError, RayTaskError
+from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError, RayActorError, RayTaskError
 
 from rocore.errors import DiskFullError, SweepError
 from tune import ray_callbacks
@@ -26,7 +26,12 @@ FULL = "[Errno 28] No space left on device"
 
 
 def make_trial(error=None):
-    return SimpleNamespace(config={"spec": SPEC}, get_pickled_error=lambda: error, get_error=lambda: None)
+    return SimpleNamespace(
+        config={"spec": SPEC},
+        pickled_error_file=None,
+        get_pickled_error=lambda: error,
+        get_error=lambda: None,
+    )
 
 
 @pytest.fixture
@@ -127,3 +132,13 @@ def test_callback_tells_the_loss_of_a_node_from_that_of_a_process(message, with_
     error = ActorDiedError()
     error.error_msg = message
     assert ray_callbacks.went_with_node(error) is with_node
+
+
+def test_callback_finds_the_error_where_ray_has_just_written_it(callback, ledger, waiting, tmp_path):
+    (tmp_path / "error.pkl").write_bytes(pickle.dumps(NodeDiedError("node 12 died")))
+    trial = make_trial()
+    trial.pickled_error_file = str(tmp_path / "error.pkl")
+    callback.on_trial_error(0, [], trial)
+    assert waiting == [SPEC]
+    assert ledger.records["0002"].num_lost == 0
+    assert "node 12 died" in ledger.records["0002"].error
