@@ -140,7 +140,11 @@ def check(
 @cluster.command()
 @_name
 def up(name: str) -> None:
-    """Start the cluster NAME; again, it brings a running one up to its description."""
+    r"""Start the cluster NAME; again, it brings a running one up to its description.
+
+    \b
+    rocore cluster up aws
+    """
     description = load_description(name)
     for warning in warnings(description):
         click.echo(f"warning: {warning}", err=True)
@@ -150,7 +154,11 @@ def up(name: str) -> None:
 @cluster.command()
 @_name
 def down(name: str) -> None:
-    """Give the cluster NAME back; sweeps on its shared folder stay."""
+    r"""Give the cluster NAME back; sweeps on its shared folder stay.
+
+    \b
+    rocore cluster down aws
+    """
     _do(_actions(load_description(name), None).down())
 
 
@@ -174,7 +182,11 @@ def submit(name: str, config: Path, out: Path | None, overrides: tuple[str, ...]
 @_name
 @_directory
 def status(name: str, directory: Path) -> None:
-    """Show how the sweep in DIR stands on the cluster NAME (kubernetes, slurm: its job and pods)."""
+    r"""Show how the sweep in DIR stands on the cluster NAME (kubernetes, slurm: its job and pods).
+
+    \b
+    rocore cluster status aws /mnt/efs/rocore/sweeps/a
+    """
     _do(_actions(load_description(name), None).status(directory))
 
 
@@ -182,7 +194,11 @@ def status(name: str, directory: Path) -> None:
 @_name
 @_directory
 def logs(name: str, directory: Path) -> None:
-    """Follow what the sweep in DIR prints; Ctrl-C ends the following, not the sweep."""
+    r"""Follow what the sweep in DIR prints; Ctrl-C ends the following, not the sweep.
+
+    \b
+    rocore cluster logs aws /mnt/efs/rocore/sweeps/a
+    """
     _do(_actions(load_description(name), None).logs(directory))
 
 
@@ -190,7 +206,11 @@ def logs(name: str, directory: Path) -> None:
 @_name
 @_directory
 def stop(name: str, directory: Path) -> None:
-    """Stop the sweep in DIR cleanly; `submit` with the same --out goes on with it."""
+    r"""Stop the sweep in DIR cleanly; `submit` with the same --out goes on with it.
+
+    \b
+    rocore cluster stop aws /mnt/efs/rocore/sweeps/a
+    """
     _do(_actions(load_description(name), None).stop(directory))
 
 
@@ -199,7 +219,11 @@ def stop(name: str, directory: Path) -> None:
 @_directory
 @click.option("--to", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder here.")
 def collect(name: str, directory: Path, to: Path) -> None:
-    """Copy the sweep in DIR from the cluster NAME; again, only what has changed."""
+    r"""Copy the sweep in DIR from the cluster NAME; again, only what has changed.
+
+    \b
+    rocore cluster collect aws /mnt/efs/rocore/sweeps/a --to sweeps/a
+    """
     _do(_actions(load_description(name), None).collect(directory, to))
 
 

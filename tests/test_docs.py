@@ -11,7 +11,7 @@ from rocore.config import Config, known_keys
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(path for folder in (".", "docs", "benchmarks") for path in (ROOT / folder).glob("*.md"))
-MAKE = re.compile(r"(?:^|`)make ([a-z]+)", re.MULTILINE)
+MAKE = re.compile(r"(?:^|`)make ([a-z-]+)", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_links_where_a_file_is_absent_are_found(tmp_path):
 
 
 def test_pages_name_only_targets_that_make_has():
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     named = {name for page in PAGES for name in MAKE.findall(page.read_text(encoding="utf-8"))}
     assert {"test", "quickstart"} <= named
     assert named <= targets
