@@ -22,7 +22,7 @@ from benchmarks.arithmetic import Lengths, Sizes, Work
 from rocore.encoder.architecture import architecture_of
 from rocore.encoder.source import Encoder
 from rocore.encoder.tokens import TokenBank, TokenStore
-from rocore.encoder.trunk import DTYPES
+from rocore.encoder.trunk import DTYPES, resolve_precision
 
 NUM_KNOWN, NUM_NOVEL = 64, 16
 PRETRAIN_EPOCHS, JOINT_EPOCHS = 10, 30
@@ -34,14 +34,16 @@ def main() -> int:
     arguments = parse()
     device = torch.device(arguments.device)
     encoder = drawn_encoder(arguments.layers, arguments.hidden)
-    bank = drawn_bank(arguments.sentences, arguments.hidden, arguments.precision, device)
-    task = task_of(encoder, bank, arguments.precision, device)
+    precision = resolve_precision(arguments.precision, device)
+    bank = drawn_bank(arguments.sentences, arguments.hidden, precision, device)
+    task = task_of(encoder, bank, precision, device)
     found = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "torch": torch.__version__,
         "sentences": arguments.sentences,
         "tokens": int(bank.lengths.sum()),
-        "peak_gflops": peak_gflops(device, DTYPES[arguments.precision]),
+        "precision": precision,
+        "peak_gflops": peak_gflops(device, DTYPES[precision]),
         "packs": {str(size): measure(task, size, full=arguments.full) for size in arguments.packs},
     }
     if device.type == "cuda":
@@ -54,7 +56,7 @@ def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--precision", default="bf16", choices=sorted(DTYPES))
+    parser.add_argument("--precision", default="auto", choices=["auto", *sorted(DTYPES)])
     parser.add_argument("--sentences", type=int, default=56_000)
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--hidden", type=int, default=768)

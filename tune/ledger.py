@@ -144,12 +144,14 @@ class Records:
         begin: What the sweep began with; empty before.
         by_name: Every trial.
         seconds: Time that passed between events, by role; pauses between sessions don't count.
+        history: How often the sweep was begun or resumed, and how many processes of its trials were lost.
     """
 
     def __init__(self) -> None:
         self.begin: Event = {}
         self.by_name: dict[str, TrialRecord] = {}
         self.seconds: Counter[str] = Counter()
+        self.history: Counter[str] = Counter(sessions=0, lost_processes=0, lost_with_node=0)
         self._last = 0.0
 
     def of(self, role: str) -> list[TrialRecord]:
@@ -165,7 +167,9 @@ class Records:
         elif kind == "ask":
             names = ("name", "number", "params", "role", "seed")
             self.by_name[event["name"]] = TrialRecord(**{name: event[name] for name in names})
-        elif kind != "session":
+        elif kind == "session":
+            self.history["sessions"] += 1
+        else:
             getattr(self, f"_{kind}")(self.by_name[event["name"]], event)
         if kind not in ("begin", "session"):
             self.seconds[self.by_name[event["name"]].role] += at - self._last  # type: ignore[assignment]
@@ -181,7 +185,9 @@ class Records:
 
     def _lose(self, record: TrialRecord, event: Event) -> None:
         # Journals of older versions don't say it.
-        record.num_lost += not event.get("with_node", False)
+        with_node = bool(event.get("with_node", False))
+        record.num_lost += not with_node
+        self.history.update(lost_processes=1, lost_with_node=int(with_node))
         record.error = event["error"]
 
     def _end(self, record: TrialRecord, event: Event) -> None:

@@ -23,6 +23,7 @@ def results_tree(
     trials: Sequence[TrialRecord],
     seconds: float,
     study_name: str,
+    history: Mapping[str, int],
     race: Mapping[str, Any] | None = None,
     final: Sequence[Mapping[str, Any]] = (),
     verdict: Mapping[str, Any] | None = None,
@@ -38,6 +39,7 @@ def results_tree(
         "data": facts.data,
         "encoder": facts.encoder,
         "objective": describe(sweep.config.objective),
+        "history": dict(history),
         "trade_off": describe_trade_off(sweep.config.objective, trials) or None,
         "search": {
             "space": {

@@ -315,6 +315,7 @@ class _Steps:
             trials=self.trials,
             seconds=self.ledger.state.seconds["search"],
             study_name=self.ledger.state.begin["study"],
+            history=self.ledger.state.history,
             race=race,
             final=reevaluation.summarize_final(self.chosen, self.finals),
             verdict=verdict,

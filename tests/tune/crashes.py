@@ -118,9 +118,10 @@ def read_results(out):
 
 
 def without_times(tree):
-    """Return results without what may differ between equal sweeps: times and the study's random name."""
+    """Return results without what may differ between equal sweeps: times, interruptions, the study's random name."""
+    differing = ("seconds", "created", "study_name", "history")
     if isinstance(tree, dict):
-        return {k: without_times(v) for k, v in tree.items() if k not in ("seconds", "created", "study_name")}
+        return {key: without_times(value) for key, value in tree.items() if key not in differing}
     return [without_times(item) for item in tree] if isinstance(tree, list) else tree
 
 

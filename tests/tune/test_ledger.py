@@ -101,6 +101,7 @@ def test_ledger_opened_again_is_the_same(tmp_path):
         assert after.records == before.records
         assert after.state.begin == before.state.begin
         assert after.state.seconds == before.state.seconds
+        assert after.state.history == before.state.history
         assert after.listeners[0].heard == []
     assert read_records(tmp_path / "sweep").by_name == before.records
 
@@ -149,6 +150,17 @@ def test_ledger_holds_the_loss_of_nodes_against_no_trial(ledger):
     )
     assert ledger.lose("0003", "killed", again=True)
     assert ledger.records["0003"].state == "running"
+
+
+def test_ledger_counts_sessions_and_lost_processes(tmp_path):
+    for _ in range(3):
+        with open_ledger(tmp_path) as ledger:
+            ledger.begin({"study": "s-1"})
+            run(ledger, epochs=1, state="running")
+    with open_ledger(tmp_path) as ledger:
+        ledger.lose("0003", "killed", again=True)
+        ledger.lose("0003", "node gone", again=True, with_node=True)
+        assert ledger.state.history == {"sessions": 3, "lost_processes": 2, "lost_with_node": 1}
 
 
 def test_ledger_lets_a_trial_without_memory_fail_at_once(ledger):

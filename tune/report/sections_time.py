@@ -2,7 +2,7 @@
 
 from tune.report.contents import Block, Cell, Paragraph, Pictures, Section, Table, table
 from tune.report.learning_curves import MIN_COMPARED
-from tune.report.numbers import duration
+from tune.report.numbers import duration, times
 from tune.report.pictures_stopping import agreement_picture
 from tune.report.pictures_time import Spent, spent, spent_picture, time_picture
 from tune.report.results import Results
@@ -29,6 +29,8 @@ def time_section(results: Results) -> Section:
         blocks.append(
             Paragraph(f"The search took {duration(results.search['seconds'])} from its start to its end.")
         )
+    if history := _history(results):
+        blocks.append(Paragraph(history))
     if parts:
         blocks.append(_table(results, parts))
     pictures = (spent_picture(parts), time_picture(results))
@@ -36,6 +38,25 @@ def time_section(results: Results) -> Section:
     if drawn:
         blocks.append(Pictures(drawn))
     return Section("time", "Where the time went", tuple(blocks))
+
+
+def _history(results: Results) -> str:
+    """Say what the sweep went through; nothing where nothing happened."""
+    history = results.tree.get("history") or {}
+    resumed, lost, with_node = (
+        int(history.get("sessions", 1)) - 1,
+        int(history.get("lost_processes", 0)),
+        int(history.get("lost_with_node", 0)),
+    )
+    sentences = []
+    if resumed > 0:
+        sentences.append(f"The sweep was stopped or killed, and resumed, {times(resumed)}.")
+    if lost:
+        whose = f", {with_node} of them with its node" if with_node else ""
+        sentences.append(
+            f"A trial lost its process {times(lost)}{whose}, and went on from its checkpoint in another one."
+        )
+    return " ".join(sentences)
 
 
 def _table(results: Results, parts: list[Spent]) -> Table:

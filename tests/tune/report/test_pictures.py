@@ -87,3 +87,21 @@ def test_time_section_counts_hours_of_what_a_trial_held(tree, resources, columns
     if columns:
         seconds = float(table.rows[-1][2].exact.removesuffix(" s"))
         assert float(table.rows[-1][4].exact) == pytest.approx(seconds / 3600 * resources["cpus_per_trial"])
+
+
+@pytest.mark.parametrize(
+    ("history", "sentence"),
+    [
+        ({"sessions": 1, "lost_processes": 0, "lost_with_node": 0}, None),
+        ({"sessions": 2, "lost_processes": 0, "lost_with_node": 0}, "stopped or killed, and resumed, once."),
+        ({"sessions": 4, "lost_processes": 0, "lost_with_node": 0}, "resumed, 3 times."),
+        ({"sessions": 1, "lost_processes": 1, "lost_with_node": 0}, "lost its process once, and went on"),
+        ({"sessions": 1, "lost_processes": 3, "lost_with_node": 1}, "3 times, 1 of them with its node, and"),
+    ],
+)
+def test_time_section_tells_what_the_sweep_went_through(tree, history, sentence):
+    texts = [
+        getattr(block, "text", "") for block in time_section(Results(tree | {"history": history})).blocks
+    ]
+    told = [text for text in texts if "resumed" in text or "lost its process" in text]
+    assert (told == []) if sentence is None else (len(told) == 1 and sentence in told[0])
