@@ -3,6 +3,7 @@
 PyTorch's own writes the bias to the result before the product and reads it again: a tenth of a wide product's time.
 """
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -14,13 +15,20 @@ class Linear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the base's name
         """Return x W^T + b, shape (..., out), for x, shape (..., in)."""
-        if input.device.type != "cpu" or not torch.is_autocast_enabled("cpu") or self.bias is None:
+        on_cpu = input.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+        if not on_cpu or self.bias is None or not _has_bf16_products():
             return super().forward(input)
         dtype = torch.get_autocast_dtype("cpu")
         product: Tensor = _BiasedProduct.apply(  # type: ignore[no-untyped-call]
             input.to(dtype), self.weight.to(dtype), self.bias.to(dtype)
         )
         return product
+
+
+@cache
+def _has_bf16_products() -> bool:
+    """Whether oneDNN multiplies bf16 on this processor; elsewhere it refuses, and PyTorch emulates it."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 class _BiasedProduct(torch.autograd.Function):
