@@ -20,7 +20,7 @@ from tune.config import RacingConfig, Sweep, Value
 from tune.ledger import PAPER, TrialRecord
 from tune.objective import FLOOR
 from tune.specification import race_name, race_spec
-from tune.statistics import holm, paired_t_test
+from tune.statistics import compare, holm, paired_t_test, verdict_text
 
 Scores = Mapping[tuple[str, int], float]
 """Objective at the end, by configuration and position of the pair; absent until the run has ended."""
@@ -187,6 +187,7 @@ def describe_race(
     scores = scores_of(list(configurations), pairs, records)
     where = standing(list(configurations), rules, scores)
     left = {each.name: asdict(each) for each in where.dropped}
+    against_paper = "" if where.missing else _against_paper(where, scores)
     failed = [record for record in records if record.state == "failed"]
     entries = []
     for name in (*where.survivors, *(each.name for each in reversed(where.dropped))):
@@ -208,7 +209,8 @@ def describe_race(
         "configurations": entries,
         "failed": [{"run": record.name, "error": record.error} for record in failed],
         "seconds": sum(record.seconds for record in records),
-        "text": _text(where),
+        "text": f"{_text(where)} {against_paper}".strip(),
+        "against_paper": against_paper,
     }
 
 
@@ -228,6 +230,18 @@ def _leaving(ordered: Sequence[str], num_pairs: int, alpha: float, scores: Score
         for name, p_value in zip(tested, p_values, strict=True)
         if p_value < alpha
     ]
+
+
+def _against_paper(where: Standing, scores: Scores) -> str:
+    """Say what the objective alone, without any novel label, knows of the winner and the paper's configuration."""
+    winner, rows = where.survivors[0], [(name, pair) for name, pair in scores if name == PAPER]
+    if winner == PAPER or len(rows) < where.num_pairs:
+        return ""
+    ours, theirs = (_row(name, where.num_pairs, scores) for name in (winner, PAPER))
+    text = verdict_text(
+        winner, "the paper's configuration", "of the search's objective", compare(ours, theirs)
+    )
+    return f"By the search's objective alone: {text[:1].lower()}{text[1:]}"
 
 
 def _text(where: Standing) -> str:

@@ -70,10 +70,15 @@ def summarize_final(
     return entries
 
 
-def judge(best: str, records: Sequence[TrialRecord]) -> dict[str, Any]:
+def judge(best: str, records: Sequence[TrialRecord], in_race: str = "") -> dict[str, Any]:
     """Compare the search's choice with the paper's configuration over the seeds that both finished.
 
     The choice is the search's, made by its objective: choosing by the final scores would favor luck.
+
+    Args:
+        best: The search's choice.
+        records: Runs of the final comparison.
+        in_race: What the race says of the same two; it is all that there is to say where nothing carries gold.
     """
     comparison = _against_paper(best, records)
     failed = {
@@ -89,7 +94,7 @@ def judge(best: str, records: Sequence[TrialRecord]) -> dict[str, Any]:
         "significant": comparison.significant and best != PAPER,
         "failed_seeds": failed,
         "num_failed_seeds": sum(len(seeds) for seeds in failed.values()),
-        "text": _text(best, records, comparison) + _failures(failed),
+        "text": _text(best, records, comparison, in_race) + _failures(failed),
     }
 
 
@@ -164,12 +169,12 @@ def _summarize_one(name: str, params: Mapping[str, Value], records: Sequence[Tri
     }
 
 
-def _text(best: str, records: Sequence[TrialRecord], comparison: Comparison) -> str:
+def _text(best: str, records: Sequence[TrialRecord], comparison: Comparison, in_race: str) -> str:
     finished = [record for record in records if record.metrics is not None]
     if finished and not any(METRIC in (record.metrics or {}) for record in finished):
         return (
             "The novel instances carry no gold relations, so that nothing can be said about how good a "
-            "configuration is on them; the figures are label-free."
+            f"configuration is on them; the figures are label-free. {in_race}".strip()
         )
     if best == PAPER:
         return "By its objective, the search found nothing better than the paper's configuration."

@@ -277,7 +277,8 @@ class _Steps:
             reevaluation.name_of(record, self.sweep.paper): record.objective
             for record in reevaluation.rank(self.trials)
         }
-        verdict = reevaluation.judge(name, self.finals)
+        in_race = self._race()["against_paper"] if self.candidates else ""
+        verdict = reevaluation.judge(name, self.finals, in_race)
         write_reports(self.directory.root, self._write_results("complete", verdict))
         return SweepResult(
             directory=self.directory.root,
@@ -291,6 +292,9 @@ class _Steps:
         """Report what is known, where anything has ended."""
         if self.trials:
             write_reports(self.directory.root, self._write_results("interrupted"))
+
+    def _race(self) -> dict[str, Any]:
+        return racing.describe_race(self.sweep, self.candidates, self.races)
 
     def _listen(self, progress: Progress, ended: list[TrialRecord], *others: Listener) -> None:
         from tune.curves import CurveLogger
@@ -307,7 +311,7 @@ class _Steps:
         return f", {len(records)} of them done" if records else ""
 
     def _write_results(self, status: str, verdict: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        race = racing.describe_race(self.sweep, self.candidates, self.races) if self.candidates else None
+        race = self._race() if self.candidates else None
         results = results_tree(
             self.sweep,
             self.facts,

@@ -145,4 +145,5 @@ def test_judge_where_the_search_chose_the_paper_claims_nothing():
 def test_judge_without_gold_says_so():
     record = final("paper", 1, 0.5)
     record.metrics = {"silhouette": 0.4}
-    assert "carry no gold" in judge("trial-1", [record])["text"]
+    assert judge("trial-1", [record])["text"].endswith("the figures are label-free.")
+    assert judge("trial-1", [record], "By the race.")["text"].endswith("label-free. By the race.")
