@@ -199,8 +199,8 @@ def test_run_race_ends_with_the_best_in_front_and_failures_last(race):
         "2 of 3 configurations stood to the end of the race over 4 (split, seed) pairs; dropped as significantly "
         "worse than the leader: trial-2 after 2. trial-1 has the best mean. By the search's objective alone: trial-1 "
         "is significantly better than the paper's configuration (+0.098 of the search's objective, 95% interval "
-        "[+0.097, +0.099], paired t-test p = 0.000, probability of being better 1.00, better on 4 of 4 seeds). Only 4 seeds: "
-        "repeat with more before relying on it."
+        "[+0.097, +0.099], paired t-test p = 0.000, probability of being better 1.00, better on 4 of 4 seeds). Only 4 "
+        "seeds: repeat with more before relying on it."
     )
     assert tree["text"].endswith(tree["against_paper"])
 
