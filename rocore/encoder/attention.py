@@ -56,7 +56,7 @@ class _SpanAttention(torch.autograd.Function):
         masks: Sequence[Tensor] | None,
     ) -> Tensor:
         context = torch.zeros_like(query)
-        weights = []
+        saved: list[Tensor] = []
         for i, (group, slots, tokens) in enumerate(_slices(batch.groups)):
             q, k, v = _operands(query[slots], key_value[tokens], group, num_heads)
             scores = torch.bmm(q, k.mT).view(group.size, num_heads, group.queries, group.tokens).float()
@@ -64,22 +64,24 @@ class _SpanAttention(torch.autograd.Function):
             if bias is not None:
                 scores += bias[i]
             scores += batch.key_mask[tokens].view(group.size, 1, 1, group.tokens)
-            weights.append(scores.softmax(-1))
-            dropped = weights[i] if masks is None else weights[i] * masks[i]
+            weights = scores.softmax(-1)
+            dropped = weights if masks is None else weights * masks[i]
+            saved += q, k, v, weights
             context[slots] = _join_heads(torch.bmm(dropped.to(v.dtype).flatten(0, 1), v), group.size)
-        ctx.save_for_backward(query, key_value, *weights)
+        ctx.save_for_backward(*saved)
         ctx.groups, ctx.num_heads, ctx.masks = batch.groups, num_heads, masks
+        ctx.num_tokens, ctx.dtype = len(key_value), key_value.dtype
         return context
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
         (grad,) = grad_outputs
-        query, key_value, *all_weights = ctx.saved_tensors
-        grad_query, grad_key_value = torch.zeros_like(query), torch.empty_like(key_value)
+        saved = ctx.saved_tensors
+        grad_query = torch.zeros_like(grad, dtype=ctx.dtype)
+        grad_key_value = grad_query.new_empty(ctx.num_tokens, 2 * grad.shape[1])
         _clear_filling(grad_key_value, ctx.groups)
         for i, (group, slots, tokens) in enumerate(_slices(ctx.groups)):
-            weights = all_weights[i]
-            q, k, v = _operands(query[slots], key_value[tokens], group, ctx.num_heads)
+            q, k, v, weights = saved[4 * i : 4 * i + 4]
             outer = _split_heads(grad[slots], group.size, ctx.num_heads).to(v.dtype)
             dropped, grad_weights = weights, torch.bmm(outer, v.mT).view(weights.shape).float()
             if ctx.masks is not None:
