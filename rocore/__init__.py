@@ -18,7 +18,7 @@ from rocore.errors import (
 )
 
 if TYPE_CHECKING:
-    from rocore.encoder.cache import cache_root
+    from rocore.downloads import cache_root
     from rocore.encoder.source import num_layers
     from rocore.environment import describe_environment
     from rocore.evaluation import Evaluator, Prediction
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rocore.training.trainer import EpochReport, Trainer
 
 _HOMES = {
-    "cache_root": "rocore.encoder.cache",
+    "cache_root": "rocore.downloads",
     "num_layers": "rocore.encoder.source",
     "describe_environment": "rocore.environment",
     "Evaluator": "rocore.evaluation",

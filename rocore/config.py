@@ -52,7 +52,7 @@ class DataConfig(Section):
     format: Literal["builtin", "fewrel", "tacred", "jsonl"] = "builtin"
     """Reader."""
     root: str = "."
-    """Folder that `known` and `novel` are relative to; itself relative to the working directory."""
+    """Folder that `known` and `novel` are relative to; itself relative to the working directory. Or its URL."""
     known: Files = ()
     """File or files with known relations; a glob must match exactly one file."""
     novel: Files = ()
@@ -91,7 +91,7 @@ class EncoderConfig(Section):
     """The pretrained encoder f."""
 
     name: str = "minilm"
-    """`minilm`, a folder, or a hub name such as bert-base-uncased."""
+    """`minilm`, a folder or its URL, or a hub name such as bert-base-uncased."""
     output_layer: Count = 8
     """r: the one layer that is fine-tuned; layers below it are frozen, layers above it are never run."""
     max_pieces: Annotated[int, Field(ge=8, le=512)] = 128
@@ -177,6 +177,11 @@ class CacheConfig(Section):
     max_gib: Positive | None = 50.0
     """GiB that it may hold. Before an entry is built, those that were not used for longest make room, except what a
     running trial maps. Null: no bound, nothing is removed."""
+    store: str | None = None
+    """URL of a folder, for example s3://BUCKET/trunks: entries that this machine lacks come from there, and those that
+    it builds go there. Null: none."""
+    layers: tuple[int, ...] = ()
+    """Output layers that are built in the same pass when an entry is missing; a sweep sets those that it searches."""
 
 
 class Config(Section):

@@ -43,6 +43,12 @@ class DiskFullError(RocoreError, OSError):
     exit_code = 1
 
 
+class StorageError(RocoreError, RuntimeError):
+    """An object store that can't be reached, or holds something else than it should."""
+
+    exit_code = 4
+
+
 class SweepError(RocoreError, RuntimeError):
     """A sweep that ended without a result: every trial failed, or what runs the trials was lost."""
 

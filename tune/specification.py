@@ -5,6 +5,7 @@ from typing import Any
 
 from tune.config import Sweep, Value
 from tune.ledger import TrialRecord
+from tune.space import trunk_configs
 
 
 def search_spec(sweep: Sweep, number: int, params: Mapping[str, Value]) -> dict[str, Any]:
@@ -52,6 +53,9 @@ def _spec(
     if resources.gpus_per_trial == 0 and tree["train"]["device"] == "auto":
         # A trial without a GPU share must not take one that it happens to see.
         tree["train"]["device"] = "cpu"
+    # A node that lacks a trunk builds those of the whole search in one pass, before its first trial trains.
+    configs = trunk_configs(sweep.base, sweep.config.search.space)
+    tree["cache"]["layers"] = sorted({config.encoder.output_layer for config in configs})
     return {
         "name": name,
         "role": role,

@@ -110,7 +110,8 @@ def verify(ctx: click.Context, root: str | None, *, remove: bool) -> None:
 
 
 def _folder(root: str | None) -> Path:
-    from rocore.encoder.cache import TrunkCache, cache_root
+    from rocore.downloads import cache_root
+    from rocore.encoder.cache import TrunkCache
 
     return TrunkCache(cache_root(root)).folder
 

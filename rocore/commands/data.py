@@ -1,4 +1,4 @@
-"""`rocore data`: look at data, check it, fetch FewRel."""
+"""`rocore data`: look at data, check it, fetch FewRel, put a folder on an object store."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from rocore.commands.options import config_argument, set_option
 
 @click.group()
 def data() -> None:
-    """Describe, validate and fetch data."""
+    """Describe, validate, fetch and push data."""
 
 
 @data.command()
@@ -91,3 +91,23 @@ def fetch(dataset: str, folder: Path | None, base_url: str | None) -> None:
         paths = fetch_fewrel(folder or Path("data") / dataset, base_url or BASE_URL, progress)
     for path in paths:
         click.echo(str(path))
+
+
+@data.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("url")
+def push(folder: Path, url: str) -> None:
+    r"""Put FOLDER, with data or an encoder, on an object store, with checksums; again, only what changed.
+
+    `data.root`, and `encoder.name`, may then be the URL: every machine fetches the files once, and checks them.
+
+    \b
+    rocore data push data/fewrel s3://bucket/fewrel
+    rocore train configs/rocore/fewrel_minilm.yaml --set data.root=s3://bucket/fewrel
+    """
+    from rocore.storage import Storage
+
+    storage = Storage.at(url)
+    storage.push(folder)
+    for name in storage.manifest() or {}:
+        click.echo(name)

@@ -10,8 +10,8 @@ import requests
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
-from rocore.data.files import sha256
 from rocore.errors import DataError
+from rocore.storage import sha256
 
 BASE_URL = "https://raw.githubusercontent.com/thunlp/FewRel/master/data/"
 CHUNK = 1 << 16

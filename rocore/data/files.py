@@ -1,12 +1,13 @@
 """Find the files that a configuration names."""
 
 import difflib
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from rocore.config import Files
+from rocore.downloads import fetch_folder
 from rocore.errors import DataError
+from rocore.storage import is_url
 
 SHOWN = 10
 
@@ -17,14 +18,14 @@ def resolve(root: str, names: Files, role: str) -> dict[str, Path]:
     A name of an existing file is taken as it is; any other is a glob that must match exactly one file.
 
     Args:
-        root: Folder, relative to the working directory; `~` is the home folder.
+        root: Folder, relative to the working directory, or its URL; `~` is the home folder.
         names: One name or several.
         role: `known` or `novel`, for messages.
 
     Raises:
         DataError: If the folder or a file is absent, or a glob matches several.
     """
-    folder = Path(root).expanduser()
+    folder = fetch_folder(root) if is_url(root) else Path(root).expanduser()
     if not folder.is_dir():
         raise DataError(
             f"`data.root` must be a folder, but {root!r} isn't one (relative to {Path.cwd()}); "
@@ -64,9 +65,3 @@ def _resolve_one(folder: Path, name: str, role: str) -> Path:
 def _listed(paths: Sequence[Path]) -> str:
     more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
     return ", ".join(path.name for path in paths[:SHOWN]) + more
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 
 from rocore.config import DataConfig
 from rocore.data.fewrel import read_fewrel
-from rocore.data.files import resolve, sha256
+from rocore.data.files import resolve
 from rocore.data.instance import Corpus, Instance, LoadedData, NovelGold, Source
 from rocore.data.jsonl import read_jsonl
 from rocore.data.pseudo_novel import hide_known_relations
 from rocore.data.tacred import known_tacred, novel_tacred, read_tacred
 from rocore.errors import DataError
+from rocore.storage import sha256
 
 READERS = {"fewrel": read_fewrel, "tacred": read_tacred, "jsonl": read_jsonl}
 ROLES = {"known": known_tacred, "novel": novel_tacred}

@@ -9,7 +9,6 @@ by the next one.
 
 import fcntl
 import logging
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from rocore.encoder.cache_entry import (
     remove_entry,
     write_entry,
 )
+from rocore.encoder.cache_store import EntryStore
 from rocore.encoder.source import Encoder
 from rocore.encoder.tokens import TokenStore
 from rocore.encoder.trunk import DTYPES, Advance, run_trunk
@@ -41,17 +41,13 @@ Progress = Callable[[str, int], Advance]
 """Given a title and a total, returns the function that is told of each step."""
 
 
-def cache_root(root: str | None) -> Path:
-    """Return the cache folder: as given, else $ROCORE_CACHE, else ~/.cache/rocore."""
-    return Path(root or os.environ.get("ROCORE_CACHE") or "~/.cache/rocore").expanduser().absolute()
-
-
 class TrunkCache:
     """Entries under one root folder."""
 
-    def __init__(self, root: Path, max_gib: float | None = None) -> None:
-        """Use (and create when needed) `<root>/trunk`, and keep it below `max_gib` where that is given."""
+    def __init__(self, root: Path, max_gib: float | None = None, store: str | None = None) -> None:
+        """Use (and create when needed) `<root>/trunk`, below `max_gib` and beside a `store`, where these are given."""
         self.folder = root / "trunk"
+        self.store = None if store is None else EntryStore(store)
         self.max_bytes = None if max_gib is None else max_gib * 2**30
 
     def get(
@@ -64,28 +60,37 @@ class TrunkCache:
         max_pieces: int,
         device: torch.device,
         progress: Progress,
+        others: tuple[int, ...] = (),
     ) -> dict[int, TokenStore]:
         """Attach the entries of a pool for several output layers, building those that are missing in one trunk pass.
+
+        `others` are output layers that are built in the same pass, if there is one, and not attached.
 
         Raises:
             CacheError: If an entry can't be written.
         """
-        keys = {
-            r: TrunkKey(source.fingerprint, encoder.fingerprint, r, precision, max_pieces)
-            for r in output_layers
-        }
+
+        def key(r: int) -> TrunkKey:
+            return TrunkKey(source.fingerprint, encoder.fingerprint, r, precision, max_pieces)
+
+        keys = {r: key(r) for r in output_layers}
         stores, faults = self._attach(keys)
         if not faults:
             return stores
         try:
             with self._lock(f"{source.fingerprint[:16]}-{encoder.fingerprint[:16]}.lock", fcntl.LOCK_EX):
                 stores, faults = self._attach(keys)  # another process may have built them meanwhile
+                self._report(keys, faults)
+                if faults and self.store is not None:
+                    for r in faults:
+                        self._fetch(self.store, keys[r])
+                    stores, faults = self._attach(keys)
                 if faults:
-                    self._report(keys, faults)
                     tokenized = tokenize(source, encoder.tokenizer, max_pieces)
                     advance = progress(f"frozen trunk of {source.name}", len(source.sentences))
-                    missing = {r: keys[r] for r in faults}
-                    self._build(missing, source, encoder, tokenized, device, advance)
+                    absent = {r: key(r) for r in others if not is_whole(self.folder / key(r).digest)}
+                    missing = {r: keys[r] for r in faults} | absent
+                    self._build(dict(sorted(missing.items())), source, encoder, tokenized, device, advance)
                     stores, faults = self._attach(keys)
         except OSError as error:
             raise CacheError(
@@ -114,6 +119,22 @@ class TrunkCache:
         for r, fault in faults.items():
             if (self.folder / keys[r].digest).is_dir():
                 log.warning("trunk cache entry %s is broken (%s); it is built anew", keys[r].digest, fault)
+
+    def _fetch(self, store: EntryStore, key: TrunkKey) -> None:
+        """Take an entry from the store, if it has it."""
+        num_bytes = store.num_bytes(key)
+        if num_bytes is None:
+            return
+        remove_leftovers(self.folder)
+        self._make_room(num_bytes)
+        folder = aside(self.folder / key.digest, "new")
+        with self._lock(WRITERS_LOCK, fcntl.LOCK_SH):
+            try:
+                folder.mkdir()
+                if store.fetch(key, folder):
+                    self._publish(folder, key)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _build(
         self,
@@ -145,6 +166,8 @@ class TrunkCache:
                         hidden_size=encoder.hidden_size,
                     )
                     self._publish(folder, keys[r])
+                    if self.store is not None:
+                        self.store.push(keys[r], self.folder / keys[r].digest)
             finally:
                 for folder in folders.values():
                     shutil.rmtree(folder, ignore_errors=True)

@@ -38,6 +38,7 @@ from rocore.data.tokenization import TokenizedSource
 from rocore.encoder.tokens import TokenStore
 from rocore.encoder.trunk import DTYPES
 from rocore.errors import BrokenEntryError
+from rocore.storage import sha256
 
 FORMAT = 2
 HIDDEN, INDEX, DESCRIPTION = "hidden.bin", "index.safetensors", "entry.json"
@@ -133,8 +134,8 @@ def write_entry(
         with (folder / name).open("rb") as file:
             os.fsync(file.fileno())
     shape = (int(tokenized.offsets[-1]), hidden_size)
-    sha256 = {name: _sha256(folder / name) for name in (HIDDEN, INDEX)}
-    description = Description(key, *names, shape, sha256)
+    checksums = {name: sha256(folder / name) for name in (HIDDEN, INDEX)}
+    description = Description(key, *names, shape, checksums)
     (folder / DESCRIPTION).write_text(json.dumps(asdict(description), indent=1), encoding="utf-8")
 
 
@@ -234,7 +235,7 @@ def _verify(folder: Path, description: Description, state: dict[str, tuple[int, 
     if size != description.num_bytes:
         raise ValueError(f"{HIDDEN} must hold {description.num_bytes} bytes, but holds {size}")
     for name, digest in description.sha256.items():
-        if _sha256(folder / name) != digest:
+        if sha256(folder / name) != digest:
             raise ValueError(f"{name} doesn't have its checksum")
     changed = max(change for _, _, change, _ in state.values())
     if time.time_ns() - changed < SETTLED_NS:
@@ -243,11 +244,6 @@ def _verify(folder: Path, description: Description, state: dict[str, tuple[int, 
         _stamp_path(folder).write_text(json.dumps(state), encoding="utf-8")
     except OSError as error:
         log.debug("trunk cache entry %s is hashed each time it is opened: %s", folder.name, error)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _state_of(folder: Path) -> dict[str, tuple[int, ...]]:

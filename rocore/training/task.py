@@ -10,7 +10,8 @@ import torch
 from rocore.config import Config
 from rocore.data import load_data, make_splits, raise_errors, validate
 from rocore.data.instance import Corpus, NovelGold, Splits
-from rocore.encoder.cache import Progress, TrunkCache, cache_root
+from rocore.downloads import cache_root
+from rocore.encoder.cache import Progress, TrunkCache
 from rocore.encoder.source import Encoder, load_encoder
 from rocore.encoder.tokens import Rows, TokenBank, TokenStore
 from rocore.encoder.trunk import resolve_precision
@@ -140,7 +141,7 @@ def _stores(
     progress: Progress,
 ) -> list[dict[int, TokenStore]]:
     """Attach the pools of a corpus: one where known and novel rows share it, else two."""
-    cache = TrunkCache(cache_root(config.cache.root), config.cache.max_gib)
+    cache = TrunkCache(cache_root(config.cache.root), config.cache.max_gib, config.cache.store)
     pools = [corpus.known] if corpus.novel is corpus.known else [corpus.known, corpus.novel]
     return [
         cache.get(
@@ -151,6 +152,7 @@ def _stores(
             max_pieces=config.encoder.max_pieces,
             device=device,
             progress=progress,
+            others=config.cache.layers,
         )
         for pool in pools
     ]

@@ -16,8 +16,9 @@ import torch
 from rocore.config import BuiltinConfig
 from rocore.data.builtin import generate
 from rocore.data.instance import Source
+from rocore.downloads import cache_root
 from rocore.encoder import cache as cache_module
-from rocore.encoder.cache import TrunkCache, TrunkKey, cache_root
+from rocore.encoder.cache import TrunkCache, TrunkKey
 from rocore.encoder.cache_admin import list_entries
 from rocore.errors import CacheError
 from rocore.progress import silent
@@ -75,6 +76,12 @@ def assert_same(store, other):
     assert torch.equal(store.hidden, other.hidden)
     assert (store.offsets == other.offsets).all()
     assert (store.spans == other.spans).all()
+
+
+def test_get_builds_other_layers_in_the_same_pass_and_none_where_nothing_is_missing(get, passes):
+    assert set(get(3, others=(2, 3, 4))) == {3}
+    get(4, others=(2, 3, 4, 5))
+    assert passes == [[2, 3, 4]]
 
 
 def test_get_a_second_time_builds_nothing(get, passes, tmp_path):

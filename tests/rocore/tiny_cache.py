@@ -20,6 +20,9 @@ from rocore.progress import silent
 SOURCE = Source((Sentence("a b c", (0, 1), (4, 5)),), "pool")
 
 
+CPU = torch.device("cpu")
+
+
 def pieces(texts, **_options):
     words = [text.split() for text in texts]
     return {
@@ -46,7 +49,7 @@ def get_tiny(root: Path, output_layer: int = 2, max_gib: float | None = None) ->
         output_layers=(output_layer,),
         precision="fp32",
         max_pieces=64,
-        device=torch.device("cpu"),
+        device=CPU,
         progress=silent,
     )[output_layer]
 
