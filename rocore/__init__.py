@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rocore.prediction import Predictor, load_predictor
     from rocore.progress import progress_bars
     from rocore.run_directory import RunDirectory, write_atomically, write_json
+    from rocore.storage import Storage, is_url
     from rocore.training.cost import EpochCost, RunCost, measure_run
     from rocore.training.pack import pack_key, run_packed_epoch
     from rocore.training.run import RunResult, save_run, set_threads, train_run
@@ -43,6 +44,8 @@ _HOMES = {
     "RunDirectory": "rocore.run_directory",
     "write_atomically": "rocore.run_directory",
     "write_json": "rocore.run_directory",
+    "Storage": "rocore.storage",
+    "is_url": "rocore.storage",
     "EpochCost": "rocore.training.cost",
     "RunCost": "rocore.training.cost",
     "measure_run": "rocore.training.cost",
@@ -78,12 +81,14 @@ __all__ = [
     "RunCost",
     "RunDirectory",
     "RunResult",
+    "Storage",
     "Trainer",
     "TrainingTask",
     "build_trunk_cache",
     "cache_root",
     "describe_environment",
     "dump_config",
+    "is_url",
     "load_config",
     "load_predictor",
     "make_config",

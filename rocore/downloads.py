@@ -44,15 +44,9 @@ def fetch_folder(url: str, wanted: Callable[[str], bool] = lambda _name: True) -
 
 
 def _copy(storage: Storage, folder: Path, wanted: Callable[[str], bool]) -> None:
-    """Download what has another size here, or isn't here."""
-    sizes = {name: size for name, size in storage.files().items() if wanted(name)}
-    if not sizes:
+    if not storage.fetch(folder, wanted=wanted):
         raise StorageError(
             f"{storage.url} must be a folder with files in it, but holds none that are wanted; "
             "put them there with `rocore data push FOLDER URL`"
         )
     log.warning("%s was not put there by `rocore data push`: its files aren't checked", storage.url)
-    for name, size in sizes.items():
-        path = folder / name
-        if not path.is_file() or path.stat().st_size != size:
-            storage.download(name, path)

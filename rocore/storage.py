@@ -56,15 +56,18 @@ class Storage:
         path: Of the folder in it.
     """
 
+    manifest_name = MANIFEST
+
     def __init__(self, url: str, filesystem: "FileSystem", path: str) -> None:
         self.url, self.filesystem, self.path = url, filesystem, path
 
     @classmethod
     def at(cls, url: str) -> Self:
-        """Open a folder; nothing is asked of the store yet.
+        """Open a folder; nothing is asked of the store yet, but for its region where the environment doesn't say it.
 
         Raises:
             ConfigError: If the URL can't be used.
+            StorageError: If the region can't be found out.
         """
         from pyarrow.fs import FileSystem
 
@@ -81,8 +84,12 @@ class Storage:
             )
         try:
             filesystem, path = FileSystem.from_uri(url)
-        except (ValueError, OSError) as error:
+        except ValueError as error:
             raise ConfigError(f"{url} must be a URL that can be opened, but {error}; correct it") from error
+        except OSError as error:
+            raise StorageError(
+                f"{url} must be a URL that can be opened, but {error}; check the network, or set AWS_DEFAULT_REGION"
+            ) from error
         return cls(url, filesystem, path.rstrip("/"))
 
     def below(self, name: str) -> "Storage":
@@ -94,7 +101,7 @@ class Storage:
 
     def exists(self, name: str) -> bool:
         """Whether there is a file of that name."""
-        return self._ask(f"look for {name}", lambda: self._info(name).is_file)
+        return self._ask(f"look for {name}", lambda: bool(self._info(name).is_file))
 
     def read(self, name: str) -> bytes:
         """Return a file.
@@ -146,17 +153,30 @@ class Storage:
             StorageError: If the store can't be written.
         """
         before = self.manifest() or {}
-        manifest = {name: sha256(path) for name, path in _walk(folder) if not skip(name) and name != MANIFEST}
-        for name, digest in manifest.items():
-            if before.get(name) != digest:
-                self.upload(folder / name, name)
+        manifest: dict[str, str] = {}
+        for name, path in _walk(folder):
+            if not skip(name) and name != MANIFEST:
+                known = before.get(name)
+                # What was really sent counts: a file may grow meanwhile.
+                manifest[name] = known if known == sha256(path) else self.upload(path, name)
         if manifest != before:
             self.write(MANIFEST, json.dumps(manifest, indent=0).encode())
         for name in before.keys() - manifest.keys():
             self.remove(name)
 
-    def pull(self, folder: Path, *, skip: Callable[[str], bool] = lambda _name: False) -> None:
+    def pull(
+        self,
+        folder: Path,
+        *,
+        skip: Callable[[str], bool] = lambda _name: False,
+        changed: Callable[[str], bool] = lambda _name: False,
+    ) -> None:
         """Make a local folder like this one, as far as the manifest goes: download what differs, and check it.
+
+        Args:
+            folder: On this machine.
+            skip: Told a file's name; such files aren't looked at.
+            changed: Told the name of a file that isn't what the manifest says; whether it is taken all the same.
 
         Raises:
             StorageError: If there is no manifest, or a file isn't what it says.
@@ -171,7 +191,9 @@ class Storage:
             if skip(name) or (path.is_file() and sha256(path) == digest):
                 continue
             found = self.download(name, path, expected=digest)
-            if found != digest:
+            if found != digest and changed(name):
+                self.download(name, path)
+            elif found != digest:
                 raise StorageError(
                     f"{name} in {self.url} must have the SHA-256 of the manifest, {digest[:12]}..., but has "
                     f"{found[:12]}...; it was changed, or is being pushed: try again, or push it again"
@@ -196,9 +218,24 @@ class Storage:
             ) from error
         return tree
 
-    def upload(self, path: Path, name: str) -> None:
-        """Copy a file to the store."""
-        self._ask(f"write {name}", lambda: self._put(name, _chunks(path)))
+    def fetch(self, folder: Path, *, wanted: Callable[[str], bool] = lambda _name: True) -> list[str]:
+        """Download what isn't here or has another size, manifest or none; return the names of all that was wanted."""
+        sizes = {name: size for name, size in self.files().items() if wanted(name)}
+        for name, size in sizes.items():
+            path = folder / name
+            if not path.is_file() or path.stat().st_size != size:
+                self.download(name, path)
+        return list(sizes)
+
+    def upload(self, path: Path, name: str) -> str:
+        """Copy a file to the store and return the SHA-256 of what was sent."""
+
+        def put() -> str:
+            digest = hashlib.sha256()
+            self._put(name, _chunks(path, digest.update))
+            return digest.hexdigest()
+
+        return self._ask(f"write {name}", put)
 
     def download(self, name: str, path: Path, expected: str | None = None) -> str:
         """Copy a file from the store, by way of a temporary name, and return its SHA-256.
@@ -285,9 +322,10 @@ def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
             yield str(path.relative_to(folder).as_posix()), path
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
+def _chunks(path: Path, seen: Callable[[bytes], None]) -> Iterator[bytes]:
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
+            seen(chunk)
             yield chunk
 
 

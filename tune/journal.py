@@ -5,13 +5,15 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from rocore.errors import CheckpointError, ConfigError, DiskFullError
 
 FILE = "journal.jsonl"
+Sink = Callable[[int, bytes], None]
+"""Told where a line begins in the file, in bytes, and the line."""
 Event = dict[str, Any]
 """One line: `event` says what happened, `at` when (seconds since 1970), the rest to whom and with which figures."""
 
@@ -23,14 +25,14 @@ class Journal:
     has not happened.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open or create the file.
+    def __init__(self, path: Path, sink: Sink | None = None) -> None:
+        """Open or create the file; with a `sink`, nothing acts on a line before that has it, too.
 
         Raises:
             ConfigError: If another process runs this sweep.
             CheckpointError: If a line before the last one is corrupt.
         """
-        self.path = path
+        self.path, self._sink = path, sink
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         self._failure: OSError | None = None
@@ -62,6 +64,8 @@ class Journal:
             self._failure = error
             os.ftruncate(self._file, before)
             raise _full(self.path, error) from error
+        if self._sink is not None:
+            self._sink(before, line.encode())
         return event
 
     def check(self) -> None:

@@ -1,6 +1,5 @@
 """What happened to every trial, and the sweep directory that it is written to; knows no Ray."""
 
-import json
 import math
 import time
 from collections import Counter
@@ -9,18 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-import rocore
-from rocore.errors import CheckpointError, ConfigError
+from rocore.errors import CheckpointError
 from tune.config import Value
-from tune.journal import FILE, Event, Journal, read_events
+from tune.journal import FILE, Event, Journal, Sink, read_events
+from tune.sweep_directory import SweepDirectory
 
 State = str
 """running, complete, pruned or failed."""
 PAPER = "paper"
 MAX_LOST_PROCESSES = 2
 """How often in a row, with no epoch in between, a trial may lose its process and go on from its checkpoint."""
-FOLDERS = {"search": "trials", "race": "race", "final": "final"}
-"""Folder of the sweep directory, by role."""
 
 
 def outcome(result: Mapping[str, Any] | None, error: bool = False) -> State:
@@ -98,43 +95,6 @@ class Listener(Protocol):
 
     def ended(self, record: TrialRecord) -> None:
         """A trial ended; its state says how."""
-
-
-class SweepDirectory:
-    """The folder that a sweep leaves behind."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def check_free(self) -> None:
-        """Refuse a folder that holds something.
-
-        Raises:
-            ConfigError: If it does.
-        """
-        if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
-            raise ConfigError(
-                f"the sweep directory must be new or empty, but {self.root} isn't; choose another with --out, or "
-                f"go on with the sweep there: rocore sweep --resume {self.root}"
-            )
-
-    def create(self) -> None:
-        """Make the folder."""
-        self.root.mkdir(parents=True, exist_ok=True)
-
-    def folder(self, record: TrialRecord) -> Path:
-        """Return the folder of a trial, made on the first call."""
-        path = self.root / FOLDERS[record.role] / record.name
-        path.mkdir(parents=True, exist_ok=True)
-        return path
-
-    def write_text(self, name: str, text: str) -> None:
-        """Write a file in one step: readers see the old or the new one, never a part."""
-        rocore.write_atomically(self.root / name, text)
-
-    def write_json(self, name: str, tree: Mapping[str, Any]) -> None:
-        """Write a JSON file in one step; NaN is refused, as JSON has none."""
-        self.write_text(name, json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 class Records:
@@ -225,8 +185,15 @@ class Ledger:
     Whatever is told twice (Ray says some things more than once) counts once.
     """
 
-    def __init__(self, directory: SweepDirectory, listeners: tuple[Listener, ...] = ()) -> None:
+    def __init__(
+        self, directory: SweepDirectory, listeners: tuple[Listener, ...] = (), sink: Sink | None = None
+    ) -> None:
         """Open the journal of a sweep directory and take in what stands there.
+
+        Args:
+            directory: Of the sweep.
+            listeners: Told of everything.
+            sink: Where the journal is copied to before anything acts on a line.
 
         Raises:
             ConfigError: If another process runs this sweep.
@@ -234,7 +201,7 @@ class Ledger:
         """
         self.directory = directory
         self.listeners = listeners
-        self.journal = Journal(directory.root / FILE)
+        self.journal = Journal(directory.root / FILE, sink)
         self.state = Records()
         try:
             for number, event in enumerate(self.journal.events, start=1):

@@ -28,6 +28,7 @@ from tune.ray_pack import PROXY_CPU, PackedTrial, packs
 from tune.ray_scheduler import NamedASHA, make_scheduler
 from tune.ray_searcher import LedgerSearcher
 from tune.specification import search_spec
+from tune.sweep_directory import RAY, SweepDirectory
 from tune.trial import Trial
 
 START_TRIES = 3
@@ -122,12 +123,11 @@ def check_resources(resources: ResourcesConfig, available: Mapping[str, float]) 
             )
 
 
-def search(sweep: Sweep, folder: Path, ledger: Ledger, study: Study, trainable: type[Trial] = Trial) -> None:
+def search(sweep: Sweep, ledger: Ledger, study: Study, trainable: type[Trial] = Trial) -> None:
     """Run the search to its end, from wherever the ledger stands.
 
     Args:
         sweep: What to do.
-        folder: Tune's own folder in the sweep directory.
         ledger: Holds what has happened, and is told what happens.
         study: Proposes; agrees with the ledger, and listens to it.
         trainable: Runs a trial.
@@ -147,16 +147,15 @@ def search(sweep: Sweep, folder: Path, ledger: Ledger, study: Study, trainable: 
         if record.is_running
     ]
     if waiting or len(ledger.of("search")) < sweep.config.search.num_trials:
-        searcher = LedgerSearcher(ledger, folder / "search", waiting, propose)
+        searcher = LedgerSearcher(ledger, "search", waiting, propose)
         _fit(sweep, searcher, scheduler, trainable)
     # They served lost processes; a search trial's model is of no use after it.
-    keep_newest(folder / "search", ledger.of("search"), 0)
+    keep_newest(ledger.directory.checkpoints("search"), ledger.of("search"), 0)
 
 
 def run_all(
     sweep: Sweep,
     specs: Sequence[Mapping[str, Any]],
-    folder: Path,
     ledger: Ledger,
     trainable: type[Trial] = Trial,
 ) -> None:
@@ -170,10 +169,10 @@ def run_all(
     new = [spec for spec in specs if known[spec["name"]] is None]
     if waiting or new:
         proposals = iter(new)
-        searcher = LedgerSearcher(ledger, folder / role, waiting, lambda: next(proposals, None))
+        searcher = LedgerSearcher(ledger, role, waiting, lambda: next(proposals, None))
         _fit(sweep, searcher, FIFOScheduler(), trainable)
     # A model of the final comparison is of use after its trial, and lies in a folder of its own by now.
-    keep_newest(folder / role, ledger.of(role), 0)
+    keep_newest(ledger.directory.checkpoints(role), ledger.of(role), 0)
 
 
 def _end_what_has_ended(ledger: Ledger, role: str, stopped: Set[str]) -> None:
@@ -198,7 +197,7 @@ def _fit(sweep: Sweep, searcher: LedgerSearcher, scheduler: TrialScheduler, trai
 
 
 def _tune(trainable: Any, searcher: LedgerSearcher, scheduler: TrialScheduler, at_once: int) -> None:
-    folder = searcher.folder
+    directory = searcher.ledger.directory
     tuner = ray_tune.Tuner(
         trainable,
         tune_config=ray_tune.TuneConfig(
@@ -211,8 +210,8 @@ def _tune(trainable: Any, searcher: LedgerSearcher, scheduler: TrialScheduler, a
             trial_dirname_creator=_trial_name,
         ),
         run_config=ray_tune.RunConfig(
-            name=folder.name,
-            storage_path=str(folder.parent.resolve()),
+            name=searcher.role,
+            **_storage(directory),
             callbacks=[LedgerCallback(searcher.ledger, searcher)],
             failure_config=ray_tune.FailureConfig(max_failures=0),
             checkpoint_config=ray_tune.CheckpointConfig(
@@ -222,6 +221,14 @@ def _tune(trainable: Any, searcher: LedgerSearcher, scheduler: TrialScheduler, a
         ),
     )
     tuner.fit()
+
+
+def _storage(directory: SweepDirectory) -> dict[str, Any]:
+    """Return where Tune keeps its own files, whatever node a trial runs on."""
+    if directory.storage is None:
+        return {"storage_path": str((directory.root / RAY).resolve())}
+    below = directory.storage.below(RAY)
+    return {"storage_path": below.path, "storage_filesystem": below.filesystem}
 
 
 def _trial_name(trial: RayTrial) -> str:

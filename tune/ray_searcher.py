@@ -3,7 +3,6 @@
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -24,18 +23,18 @@ class LedgerSearcher(Searcher):
     """
 
     def __init__(
-        self, ledger: Ledger, folder: Path, waiting: Iterable[Spec], propose: Callable[[], Spec | None]
+        self, ledger: Ledger, role: str, waiting: Iterable[Spec], propose: Callable[[], Spec | None]
     ) -> None:
         """Make a searcher.
 
         Args:
             ledger: Told of asks and ends.
-            folder: Where Tune keeps the checkpoints of these trials.
+            role: Of these trials.
             waiting: Specifications of trials that were cut off.
             propose: Returns the specification of a new trial; None where there are no more.
         """
         super().__init__(metric=METRIC, mode="max")
-        self.ledger, self.folder, self.propose = ledger, folder, propose
+        self.ledger, self.role, self.propose = ledger, role, propose
         self._waiting = deque(waiting)
         self._active: dict[str, str] = {}
         self.room: Callable[[], float] = lambda: math.inf
@@ -55,8 +54,8 @@ class LedgerSearcher(Searcher):
         # In the journal before it is given away: no process, and no folder, is used by two attempts.
         record = self.ledger.start(record_of(spec))
         self._active[trial_id] = record.name
-        checkpoints = [str(path) for path in newest_first(self.folder, record)]
-        folder = str(self.ledger.directory.folder(record))
+        checkpoints = newest_first(self.ledger.directory.checkpoints(self.role), record)
+        folder = self.ledger.directory.place_of(record)
         return {
             "spec": {**spec, "folder": folder, "attempt": record.num_starts - 1, "checkpoints": checkpoints}
         }

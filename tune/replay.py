@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from rocore.errors import CheckpointError
 from tune.config import Sweep, load_sweep
 from tune.journal import FILE, Event, read_events
-from tune.ledger import Records, SweepDirectory
+from tune.ledger import Records
 from tune.optuna_study import Study, quiet_optuna
 from tune.ray_scheduler import make_scheduler
 from tune.simulation import Method, compare_methods, ray_trial
 from tune.surrogate import Curve, Surrogate
+from tune.sweep_directory import SweepDirectory
 
 NUM_SEEDS = 10
 BUDGET = 2

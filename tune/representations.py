@@ -13,7 +13,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from rocore.errors import CheckpointError
-from tune.ledger import FOLDERS
+from tune.sweep_directory import FOLDERS
 
 if TYPE_CHECKING:
     from rocore import Evaluator, Trainer

@@ -1,6 +1,5 @@
 """Which models of a sweep stay on disk; knows no Ray."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 
 from tune.checkpoints import keep_newest
@@ -26,7 +25,7 @@ class Retention:
 
     def ended(self, record: TrialRecord) -> None:
         """Remove what the trial leaves, and what it makes superfluous."""
-        keep_newest(self.ledger.directory.root / "ray" / record.role, [record], 0)
+        keep_newest(self.ledger.directory.checkpoints(record.role), [record], 0)
         if record.role == "final":
             self.thin()
 
@@ -36,7 +35,7 @@ class Retention:
         first = {configuration_of(r): r for r in reversed(ended) if r.state == "complete"}
         for record in ended:
             if first.get(configuration_of(record)) is not record or configuration_of(record) not in self.kept:
-                shutil.rmtree(self.ledger.directory.folder(record) / "checkpoints", ignore_errors=True)
+                self.ledger.directory.remove_model(record)
 
 
 def configuration_of(record: TrialRecord) -> str:

@@ -12,11 +12,13 @@ from tune import racing, reevaluation
 from tune.config import Sweep, Value, load_sweep
 from tune.interruption import stoppable
 from tune.journal import is_disk_full
-from tune.ledger import Ledger, Listener, SweepDirectory, TrialRecord
+from tune.ledger import Ledger, Listener, TrialRecord
 from tune.preparation import Facts, prepare_sweep
 from tune.progress import Progress
+from tune.remote_sweep import RemoteSweep, opened
 from tune.results import results_tree, write_reports
 from tune.retention import Retention
+from tune.sweep_directory import SweepDirectory
 
 if TYPE_CHECKING:
     from tune.trial import Trial
@@ -30,7 +32,8 @@ class SweepResult:
     """What a sweep ended with.
 
     Attributes:
-        directory: The sweep directory.
+        directory: The sweep directory, or the copy here of one on an object store.
+        place: How users name it: its path or URL.
         best_name: `paper` or `trial-N`.
         best_params: Its searched keys.
         objective: Its value of the search's objective in the search; 0 where it failed there.
@@ -38,6 +41,7 @@ class SweepResult:
     """
 
     directory: Path
+    place: str
     best_name: str
     best_params: dict[str, Value]
     objective: float
@@ -46,7 +50,7 @@ class SweepResult:
 
 def run_sweep(
     sweep: Sweep,
-    out: Path,
+    out: Path | str,
     *,
     echo: Echo = lambda _text: None,
     trainable: "type[Trial] | None" = None,
@@ -56,7 +60,7 @@ def run_sweep(
 
     Args:
         sweep: What to do.
-        out: The sweep directory; new or empty.
+        out: The sweep directory, or its URL; new or empty.
         echo: Told what begins.
         trainable: Runs the trials; None: `tune.trial.Trial`.
         prepare: Runs once, before any trial.
@@ -67,16 +71,16 @@ def run_sweep(
         SweepInterrupted: If it was stopped.
         DiskFullError: If no space is left.
     """
-    directory = SweepDirectory(out.resolve())
-    directory.check_free()
-    facts = _prepare(sweep, prepare, echo)
-    directory.create()
-    directory.write_text(CONFIG, dump_config(sweep.config))
-    return _run(sweep, directory, facts, echo, trainable)
+    with opened(out) as (directory, remote):
+        directory.check_free()
+        facts = _prepare(sweep, prepare, echo)
+        directory.create()
+        directory.write_text(CONFIG, dump_config(sweep.config))
+        return _run(sweep, directory, remote, facts, echo, trainable)
 
 
 def resume_sweep(
-    out: Path,
+    out: Path | str,
     *,
     num_more: int = 0,
     echo: Echo = lambda _text: None,
@@ -86,7 +90,7 @@ def resume_sweep(
     """Go on with the sweep of a directory: what ended stays, what was cut off goes on, what is missing comes.
 
     Args:
-        out: The sweep directory.
+        out: The sweep directory, or its URL.
         num_more: Trials to add to the search; the final comparison is brought up to date.
         echo: Told what begins.
         trainable: Runs the trials; None: `tune.trial.Trial`.
@@ -96,17 +100,17 @@ def resume_sweep(
         CheckpointError: If the directory holds no sweep, its journal is corrupt, or data or encoder have changed.
         RocoreError: Like `run_sweep`.
     """
-    directory = SweepDirectory(out.resolve())
-    if not (directory.root / CONFIG).is_file():
-        raise CheckpointError(
-            f"{out} must be a sweep directory that holds {CONFIG}, but it doesn't; "
-            f"start one with `rocore sweep CONFIG --out {out}`"
-        )
-    sweep = load_sweep(directory.root / CONFIG)
-    if num_more:
-        num_trials = sweep.config.search.num_trials + num_more
-        sweep = load_sweep(directory.root / CONFIG, {"search.num_trials": num_trials})
-    return _run(sweep, directory, _prepare(sweep, prepare, echo), echo, trainable)
+    with opened(out) as (directory, remote):
+        if not (directory.root / CONFIG).is_file():
+            raise CheckpointError(
+                f"{out} must be a sweep directory that holds {CONFIG}, but it doesn't; "
+                f"start one with `rocore sweep CONFIG --out {out}`"
+            )
+        sweep = load_sweep(directory.root / CONFIG)
+        if num_more:
+            num_trials = sweep.config.search.num_trials + num_more
+            sweep = load_sweep(directory.root / CONFIG, {"search.num_trials": num_trials})
+        return _run(sweep, directory, remote, _prepare(sweep, prepare, echo), echo, trainable)
 
 
 def _prepare(sweep: Sweep, prepare: Callable[[Sweep], Facts], echo: Echo) -> Facts:
@@ -118,13 +122,20 @@ def _prepare(sweep: Sweep, prepare: Callable[[Sweep], Facts], echo: Echo) -> Fac
 
 
 def _run(
-    sweep: Sweep, directory: SweepDirectory, facts: Facts, echo: Echo, trainable: "type[Trial] | None"
+    sweep: Sweep,
+    directory: SweepDirectory,
+    remote: RemoteSweep | None,
+    facts: Facts,
+    echo: Echo,
+    trainable: "type[Trial] | None",
 ) -> SweepResult:
     from tune import ray_backend
     from tune.trial import Trial
 
-    with Ledger(directory) as ledger, stoppable():
+    sink = None if remote is None else remote.sink
+    with Ledger(directory, sink=sink) as ledger, stoppable():
         steps = _Steps(sweep, directory, facts, echo, trainable or Trial, ledger)
+        steps.first_listeners = () if remote is None else (remote,)
         try:
             steps.begin()
             echo("starting Ray")
@@ -135,19 +146,19 @@ def _run(
             return steps.conclude()
         except KeyboardInterrupt as stop:
             steps.write_partial()
-            raise SweepInterrupted(f"stopped; go on with: {resume_command(directory.root)}") from stop
+            raise SweepInterrupted(f"stopped; go on with: {resume_command(directory.place)}") from stop
         except Exception as error:
             if is_disk_full(error) and not isinstance(error, DiskFullError):
                 raise DiskFullError(
                     f"{directory.root} must have room to write to, but {error}; nothing is lost: free some, then go "
-                    f"on with `{resume_command(directory.root)}`"
+                    f"on with `{resume_command(directory.place)}`"
                 ) from error
             raise
 
 
-def resume_command(root: Path) -> str:
+def resume_command(place: str) -> str:
     """Return the command that goes on with a sweep."""
-    return f"rocore sweep --resume {root}"
+    return f"rocore sweep --resume {place}"
 
 
 class _Steps:
@@ -169,6 +180,7 @@ class _Steps:
         self.echo, self.trainable, self.ledger = echo, trainable, ledger
         self.candidates: dict[str, dict[str, Value]] = {}
         self.chosen: dict[str, dict[str, Value]] = {}
+        self.first_listeners: tuple[Listener, ...] = ()
 
     @property
     def trials(self) -> list[TrialRecord]:
@@ -223,7 +235,7 @@ class _Steps:
         mirror = StudyMirror(study, self.directory.root / "study.db")
         with Progress(f"{self.sweep.config.name}: search", num_trials) as progress:
             self._listen(progress, self.trials, study, mirror)
-            ray_backend.search(self.sweep, self.directory.root / "ray", self.ledger, study, self.trainable)
+            ray_backend.search(self.sweep, self.ledger, study, self.trainable)
         mirror.close()
         results = self._write_results("searched")
         if not reevaluation.rank(self.trials):
@@ -247,13 +259,11 @@ class _Steps:
         with Progress(f"{self.sweep.config.name}: race", len(candidates) * rules.num_pairs) as progress:
             for record in self.races:
                 progress.restored(record)
-            self.ledger.listeners = (progress,)
+            self.ledger.listeners = (*self.first_listeners, progress)
             where = racing.run_race(
                 self.sweep,
                 candidates,
-                lambda specs: ray_backend.run_all(
-                    self.sweep, specs, self.directory.root / "ray", self.ledger, self.trainable
-                ),
+                lambda specs: ray_backend.run_all(self.sweep, specs, self.ledger, self.trainable),
                 lambda: self.races,
             )
         self.chosen = racing.race_finalists(where, candidates, top_k)
@@ -268,7 +278,7 @@ class _Steps:
         self.echo(f"re-evaluating {', '.join(self.chosen)} over seeds {seeds}{self._done(self.finals)}")
         with Progress(f"{self.sweep.config.name}: final comparison", len(specs)) as progress:
             self._listen(progress, self.finals)
-            ray_backend.run_all(self.sweep, specs, self.directory.root / "ray", self.ledger, self.trainable)
+            ray_backend.run_all(self.sweep, specs, self.ledger, self.trainable)
 
     def conclude(self) -> SweepResult:
         """Judge and report."""
@@ -282,6 +292,7 @@ class _Steps:
         write_reports(self.directory.root, self._write_results("complete", verdict))
         return SweepResult(
             directory=self.directory.root,
+            place=self.directory.place,
             best_name=name,
             best_params=params,
             objective=objectives.get(name) or 0.0,
@@ -305,7 +316,8 @@ class _Steps:
         if self.chosen:
             retention.thin()
         # Those who decide come before those who show.
-        self.ledger.listeners = (*others, retention, progress, CurveLogger(self.directory.root))
+        curves = CurveLogger(self.directory.root)
+        self.ledger.listeners = (*self.first_listeners, *others, retention, progress, curves)
 
     def _done(self, records: list[TrialRecord]) -> str:
         return f", {len(records)} of them done" if records else ""

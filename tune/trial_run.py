@@ -10,12 +10,14 @@ import json
 import math
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from rocore.config import make_config
-from rocore.errors import CheckpointError, DivergedError
+from rocore.errors import CheckpointError, DivergedError, StorageError
 from tune.config import ObjectiveConfig
 from tune.journal import is_disk_full
 from tune.objective import FLOOR, Engine, EpochScore, Run, final_run, search_run
@@ -51,7 +53,7 @@ class TrialRun:
         if not math.isfinite(score.objective):
             raise DivergedError(f"the objective must be finite, but is {score.objective}")
         if score.finished:
-            self.built().keep(Path(self.spec["folder"]))
+            self._keep(str(self.spec["folder"]))
         return {
             "epoch": score.epoch,
             "joint_epoch": max(0, score.epoch - int(self.spec["config"]["train"]["pretrain_epochs"])),
@@ -100,13 +102,25 @@ class TrialRun:
             self._run = self._build()
             for checkpoint in self.spec.get("checkpoints", ()):
                 try:
-                    self._run.load(Path(checkpoint))
+                    with _brought(checkpoint) as folder:
+                        self._run.load(folder)
                     break
-                except CheckpointError:
+                except (CheckpointError, StorageError):
                     # Torn by what ended the other process: the one before it will do, at last none at all.
                     self._run.close()
                     self._run = self._build()
         return self._run
+
+    def _keep(self, place: str) -> None:
+        """Write what is of use after the run's end into its folder, or by way of one to an object store."""
+        import rocore
+
+        if not rocore.is_url(place):
+            self.built().keep(Path(place))
+            return
+        with TemporaryDirectory() as folder:
+            self.built().keep(Path(folder))
+            rocore.Storage.at(place).push(Path(folder))
 
     def _build(self) -> Run:
         config = make_config(self.spec["config"], f"trial {self.spec['name']}")
@@ -156,6 +170,19 @@ def _result(
         return run.result(run.built().score_epoch(sorted(done, key=lambda pair: pair[0])), seconds)
     except Exception as error:
         return run.failure(error)
+
+
+@contextmanager
+def _brought(checkpoint: str) -> Iterator[Path]:
+    """Give a checkpoint as a folder of this machine."""
+    import rocore
+
+    if not rocore.is_url(checkpoint):
+        yield Path(checkpoint)
+        return
+    with TemporaryDirectory() as folder:
+        rocore.Storage.at(checkpoint).fetch(Path(folder))
+        yield Path(folder)
 
 
 def _set_threads(num_threads: int) -> None:

@@ -2,7 +2,8 @@
 
     python crash_driver.py OUT run SWEEP_FILE | resume | extend N
 
-Markers in the folder OUT.faults make trials fail: see `Engine`. Its file `epochs` grows by a dot an epoch trained.
+Markers in the folder OUT.faults (or $FAULTS) make trials fail: see `Engine`. Its file `epochs` grows by a dot an epoch
+trained. OUT may be a URL.
 """
 
 import errno
@@ -68,7 +69,7 @@ def main(out, mode, argument=None):
     small = load_engine()
     for module in (small, sys.modules["__main__"]):
         cloudpickle.register_pickle_by_value(module)
-    faults = out.with_name(f"{out.name}.faults")
+    faults = Path(os.environ.get("FAULTS") or f"{out}.faults")
     faults.mkdir(exist_ok=True)
     trainable = make_trainable(small, faults, float(os.environ.get("EPOCH_S", "0.05")))
     common = {
@@ -88,4 +89,4 @@ def main(out, mode, argument=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), *sys.argv[2:]))
+    sys.exit(main(sys.argv[1] if "://" in sys.argv[1] else Path(sys.argv[1]), *sys.argv[2:]))

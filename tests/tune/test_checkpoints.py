@@ -1,24 +1,36 @@
 import pytest
 
-from tune.checkpoints import attempt_name, keep_newest, newest_first
+from rocore import Storage
+from tune.checkpoints import LocalCheckpoints, StoredCheckpoints, attempt_name, keep_newest, newest_first
 from tune.ledger import TrialRecord
 
 
-@pytest.fixture
-def folder(tmp_path):
-    for name in ("0001/checkpoint_000003", "0001/checkpoint_000002", "0001.2/checkpoint_000000"):
-        (tmp_path / name).mkdir(parents=True)
-    # Those of a trial whose name begins alike.
-    (tmp_path / "00011" / "checkpoint_000009").mkdir(parents=True)
-    return tmp_path
+@pytest.fixture(params=["local", "file", "s3"])
+def folder(request, tmp_path):
+    """Checkpoints of a trial, and of one whose name begins alike."""
+    names = (
+        "0001/checkpoint_000003",
+        "0001/checkpoint_000002",
+        "0001.2/checkpoint_000000",
+        "00011/checkpoint_000009",
+    )
+    if request.param == "local":
+        for name in names:
+            (tmp_path / name).mkdir(parents=True)
+        return LocalCheckpoints(tmp_path)
+    url = f"file://{tmp_path}" if request.param == "file" else request.getfixturevalue("bucket")
+    storage = Storage.at(f"{url}/ray/search")
+    for name in names:
+        storage.write(f"{name}/scores.json", b"[]")
+    return StoredCheckpoints(storage)
 
 
 def record(state="running"):
     return TrialRecord("0001", 1, {}, state=state, num_starts=3)
 
 
-def names(folder, paths):
-    return [path.relative_to(folder).as_posix() for path in paths]
+def names(places):
+    return ["/".join(place.split("/")[-2:]) for place in places]
 
 
 def test_attempts_have_folders_of_their_own():
@@ -26,7 +38,7 @@ def test_attempts_have_folders_of_their_own():
 
 
 def test_checkpoints_come_newest_first_over_all_attempts(folder):
-    assert names(folder, newest_first(folder, record())) == [
+    assert names(newest_first(folder, record())) == [
         "0001.2/checkpoint_000000",
         "0001/checkpoint_000003",
         "0001/checkpoint_000002",
@@ -44,5 +56,5 @@ def test_keep_newest_touches_only_trials_that_ended(folder, state, number, left)
     keep_newest(folder, [record(state)], number)
     kept = newest_first(folder, record())
     assert len(kept) == left
-    assert names(folder, kept)[:1] == ["0001.2/checkpoint_000000"][:left]
-    assert (folder / "00011" / "checkpoint_000009").exists()
+    assert names(kept)[:1] == ["0001.2/checkpoint_000000"][:left]
+    assert names(folder.of_attempt("00011")) == ["00011/checkpoint_000009"]

@@ -7,9 +7,10 @@ from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError, RayA
 
 from rocore.errors import DiskFullError, SweepError
 from tune import ray_callbacks
-from tune.ledger import Ledger, SweepDirectory
+from tune.ledger import Ledger
 from tune.ray_callbacks import LedgerCallback
 from tune.specification import record_of
+from tune.sweep_directory import SweepDirectory
 
 SPEC = {"name": "0002", "role": "search", "number": 2, "params": {"a": 1}, "seed": 0}
 EPOCH = {

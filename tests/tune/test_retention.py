@@ -3,8 +3,9 @@
 import pytest
 
 from tune.checkpoints import newest_first
-from tune.ledger import Ledger, SweepDirectory, TrialRecord
+from tune.ledger import Ledger, TrialRecord
 from tune.retention import Retention, configuration_of
+from tune.sweep_directory import SweepDirectory
 
 REPORT = {"epoch": 1, "phase": "joint", "objective": 0.5, "seconds": 1.0, "finished": True, "metrics": {}}
 
@@ -40,7 +41,7 @@ def test_retention_removes_a_search_trials_checkpoints_as_it_ends(ledger):
     for number in range(2):
         start(ledger, f"{number:04d}", "search", number=number)
     end(ledger, "0000")
-    folder = ledger.directory.root / "ray" / "search"
+    folder = ledger.directory.checkpoints("search")
     assert newest_first(folder, ledger.records["0000"]) == []
     assert len(newest_first(folder, ledger.records["0001"])) == 1
 

@@ -8,8 +8,9 @@ from click.testing import CliRunner
 from rocore.commands.main import main
 from rocore.config import dump_config
 from rocore.errors import CheckpointError
-from tune.ledger import Ledger, SweepDirectory, TrialRecord
+from tune.ledger import Ledger, TrialRecord
 from tune.status import read_status
+from tune.sweep_directory import SweepDirectory
 
 PARAMS = {"loss.center_weight": 0.005, "loss.pair_margin": 2.0, "encoder.output_layer": 4}
 

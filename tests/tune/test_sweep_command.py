@@ -15,11 +15,13 @@ def calls(monkeypatch):
     def run(sweep, out, *, echo):
         made.append((sweep, out))
         echo("searching")
-        return SweepResult(out, "trial-3", {"loss.pair_margin": 1.5}, 0.8123, "No significant difference.")
+        return SweepResult(
+            Path(out), str(out), "trial-3", {"loss.pair_margin": 1.5}, 0.8123, "No significant difference."
+        )
 
     def resume(out, *, num_more, echo):
         made.append((out, num_more))
-        return SweepResult(out, "paper", {}, 0.5, "As the paper's.")
+        return SweepResult(Path(out), str(out), "paper", {}, 0.5, "As the paper's.")
 
     monkeypatch.setattr("tune.sweep.run_sweep", run)
     monkeypatch.setattr("tune.sweep.resume_sweep", resume)

@@ -27,7 +27,7 @@ def no_session(resources, log_folder):
 def no_ray(monkeypatch, ends):
     """Let trials end as `ends` says, at once; an error there is raised instead."""
 
-    def search(sweep, folder, ledger, study, trainable):
+    def search(sweep, ledger, study, trainable):
         while len(ledger.of("search")) < sweep.config.search.num_trials:
             number, params = study.propose()
             end = ends[number]
@@ -35,7 +35,7 @@ def no_ray(monkeypatch, ends):
                 raise end
             run(ledger, search_spec(sweep, number, params), end)
 
-    def run_all(sweep, specs, folder, ledger, trainable):
+    def run_all(sweep, specs, ledger, trainable):
         for spec in specs:
             if spec["name"] not in ledger.records:
                 run(ledger, spec, "complete")

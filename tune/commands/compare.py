@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tune.commands.place import ReadSweep
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -20,7 +22,7 @@ METRIC = "novel_test.b3_f1"
     metavar="DIR DIR ...",
     nargs=-1,
     required=True,
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    type=ReadSweep(models=False),
 )
 @click.option("--metric", default=METRIC, show_default=True, help="Of the paired test.")
 @click.option(

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import click
 
+from tune.commands.place import ReadSweep
+
 
 @click.command(short_help="Copy a sweep's best models, or a run's, with a model card.")
-@click.argument("directory", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.argument("directory", type=ReadSweep(models=True))
 @click.option(
     "--best",
     "num_best",

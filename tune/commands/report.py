@@ -4,9 +4,11 @@ from pathlib import Path
 
 import click
 
+from tune.commands.place import ReadSweep
+
 
 @click.command()
-@click.argument("directory", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.argument("directory", type=ReadSweep(models=False))
 def report(directory: Path) -> None:
     r"""Rebuild the report of the sweep in DIRECTORY from that directory alone.
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tune.commands.place import SweepPlace
+
 if TYPE_CHECKING:
     from tune.status import Status
 
@@ -16,12 +18,12 @@ QUIET_S = 600.0
 
 
 @click.command(short_help="Show how a sweep stands.")
-@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("directory", type=SweepPlace(path_type=Path, file_okay=False))
 @click.option(
     "--watch", is_flag=True, help=f"Show it again every {WATCH_S:.0f} seconds, until the sweep is complete."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one line each time.")
-def status(directory: Path, watch: bool, as_json: bool) -> None:
+def status(directory: Path | str, watch: bool, as_json: bool) -> None:
     r"""Show how the sweep in DIRECTORY stands: the best so far, what runs, what failed and why, and the time left.
 
     Reads the directory alone, so that it works from another process and while the sweep runs.
@@ -31,10 +33,11 @@ def status(directory: Path, watch: bool, as_json: bool) -> None:
     rocore sweep status sweeps/a --watch
     rocore sweep status sweeps/a --json | jq .complete
     """
+    from tune.remote_sweep import is_no_summary, snapshot
     from tune.status import as_tree, read_status
 
     while True:
-        now = read_status(directory)
+        now = read_status(snapshot(directory, skip=is_no_summary))
         if watch and not as_json:
             click.clear()
         click.echo(json.dumps(as_tree(now)) if as_json else describe(now, directory))
@@ -43,7 +46,7 @@ def status(directory: Path, watch: bool, as_json: bool) -> None:
         time.sleep(WATCH_S)
 
 
-def describe(status: "Status", directory: Path) -> str:
+def describe(status: "Status", directory: Path | str) -> str:
     """Return a status for reading."""
     from tune.plan_table import hours_text
     from tune.progress import format_params

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rocore.commands.options import make_set_option
+from tune.commands.collect import collect, manifest
+from tune.commands.place import NEW_PLACE, OLD_PLACE, ReadSweep
 from tune.commands.status import status
 
 if TYPE_CHECKING:
@@ -14,14 +16,15 @@ if TYPE_CHECKING:
 
 
 class SweepCommand(click.Command):
-    """`rocore sweep CONFIG`, and `rocore sweep status DIR` beside it: a file called status is given as ./status."""
+    """`rocore sweep CONFIG`, and commands for a sweep's directory beside it: a file called status is ./status."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
         """Hand over to the other command, where that is named."""
-        if args[:1] == ["status"]:
-            return status.make_context(f"{info_name} status", args[1:], parent, **extra)
+        beside = {command.name: command for command in (status, collect, manifest)}
+        if args and (command := beside.get(args[0])) is not None:
+            return command.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
         return super().make_context(info_name, args, parent, **extra)
 
 
@@ -33,25 +36,31 @@ class SweepCommand(click.Command):
 @click.argument("config", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Sweep directory; new or empty.  [default: sweeps/<name of CONFIG>]",
+    type=NEW_PLACE,
+    help="Sweep directory, or its URL (s3://BUCKET/FOLDER); new or empty.  [default: sweeps/<name of CONFIG>]",
+)
+@click.option(
+    "--continue",
+    "go_on",
+    is_flag=True,
+    help="Where --out holds a sweep already, go on with that, as --resume does.",
 )
 @click.option(
     "--resume",
     metavar="DIR",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=OLD_PLACE,
     help="Go on with the sweep in DIR, however it ended; instead of CONFIG.",
 )
 @click.option(
     "--extend",
     metavar="N DIR",
-    type=(click.IntRange(min=1), click.Path(exists=True, file_okay=False, path_type=Path)),
+    type=(click.IntRange(min=1), OLD_PLACE),
     help="Add N trials to the sweep in DIR and bring its final comparison up to date; instead of CONFIG.",
 )
 @click.option(
     "--replay",
     metavar="DIR",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=ReadSweep(models=False),
     help="Search again on the recorded curves of the sweep in DIR, with no training: do proposals and early stops come "
     "out the same, and how would other searchers have done? Instead of CONFIG.",
 )
@@ -69,9 +78,10 @@ class SweepCommand(click.Command):
 @make_set_option("tune.config:SweepConfig", "rocore.config:Config")
 def sweep(
     config: Path | None,
-    out: Path | None,
-    resume: Path | None,
-    extend: tuple[int, Path] | None,
+    out: Path | str | None,
+    go_on: bool,
+    resume: Path | str | None,
+    extend: tuple[int, Path | str] | None,
     replay: Path | None,
     sequential: bool,
     dry_run: bool,
@@ -98,34 +108,57 @@ def sweep(
     rocore sweep --resume sweeps/a
     rocore sweep --extend 8 sweeps/a
     rocore sweep --replay sweeps/a
+    rocore sweep configs/tune/main.yaml --out s3://bucket/sweeps/a
     """
-    from tune.config import load_sweep
-    from tune.sweep import resume_sweep, run_sweep
+    from tune.remote_sweep import has_begun
 
     if sum(source is not None for source in (config, resume, extend, replay)) != 1:
         raise click.UsageError("one of CONFIG, --resume DIR, --extend N DIR and --replay DIR must be given")
+    if config is None and (out is not None or overrides or sequential or dry_run or go_on):
+        raise click.UsageError(
+            "--resume, --extend and --replay go on with a sweep as it is, without --out, --set, --sequential, "
+            "--continue or --dry-run"
+        )
     if config is not None:
-        if sequential:
-            overrides = {**overrides, "resources.max_concurrent_trials": 1}
-        loaded, out = load_sweep(config, overrides), out or Path("sweeps") / config.stem
-        _warn(loaded)
-        if dry_run:
-            _show_plan(loaded, out, as_json=as_json)
-            return
-        result = run_sweep(loaded, out, echo=_echo)
+        out = out or Path("sweeps") / config.stem
+        if go_on and has_begun(out):
+            _go_on(out)
+        else:
+            _begin(config, out, overrides, sequential=sequential, dry_run=dry_run, as_json=as_json)
+    elif replay is not None:
+        _replay(replay)
     else:
-        if out is not None or overrides or sequential or dry_run:
-            raise click.UsageError(
-                "--resume, --extend and --replay go on with a sweep as it is, without --out, --set, --sequential "
-                "or --dry-run"
-            )
-        if replay is not None:
-            _replay(replay)
-            return
         num_more, directory = extend or (0, resume)
         assert directory is not None
-        result = resume_sweep(directory, num_more=num_more, echo=_echo)
-    _show_result(result)
+        _go_on(directory, num_more)
+
+
+def _begin(
+    config: Path,
+    out: Path | str,
+    overrides: dict[str, Any],
+    *,
+    sequential: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    from tune.config import load_sweep
+    from tune.sweep import run_sweep
+
+    if sequential:
+        overrides = {**overrides, "resources.max_concurrent_trials": 1}
+    loaded = load_sweep(config, overrides)
+    _warn(loaded)
+    if dry_run:
+        _show_plan(loaded, Path("sweeps") if isinstance(out, str) else out, as_json=as_json)
+    else:
+        _show_result(run_sweep(loaded, out, echo=_echo))
+
+
+def _go_on(place: Path | str, num_more: int = 0) -> None:
+    from tune.sweep import resume_sweep
+
+    _show_result(resume_sweep(place, num_more=num_more, echo=_echo))
 
 
 def _warn(loaded: "Sweep") -> None:
@@ -142,7 +175,7 @@ def _show_result(result: "SweepResult") -> None:
     click.echo(f"  {format_params(result.best_params)}")
     click.echo(result.verdict)
     click.echo(f"report: {result.directory / 'report.html'}")
-    click.echo(f"take its model: rocore export {result.directory} --out DIR")
+    click.echo(f"take its model: rocore export {result.place} --out DIR")
     click.echo(f"train it again: rocore train {result.directory / 'best_config.yaml'} --out DIR")
 
 

@@ -1,0 +1,84 @@
+"""The folder that a sweep leaves behind, and where the trials of any node leave theirs."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rocore
+from rocore.errors import ConfigError
+from tune.checkpoints import Checkpoints, LocalCheckpoints, StoredCheckpoints
+
+if TYPE_CHECKING:
+    from tune.ledger import TrialRecord
+
+FOLDERS = {"search": "trials", "race": "race", "final": "final"}
+"""Folder of the sweep directory, by role."""
+RAY = "ray"
+"""Tune's own folder in it."""
+MODEL = "checkpoints"
+"""A model's folder in that of its run."""
+
+
+class SweepDirectory:
+    """A folder of this machine; where it is the copy of one on an object store, trials leave their files there."""
+
+    def __init__(self, root: Path, storage: "rocore.Storage | None" = None) -> None:
+        self.root, self.storage = root, storage
+
+    @property
+    def place(self) -> str:
+        """How users name it: a path or a URL."""
+        return str(self.root) if self.storage is None else self.storage.url
+
+    def checkpoints(self, role: str) -> Checkpoints:
+        """Return where Tune keeps the checkpoints of a role's trials."""
+        if self.storage is None:
+            return LocalCheckpoints(self.root / RAY / role)
+        return StoredCheckpoints(self.storage.below(f"{RAY}/{role}"))
+
+    def place_of(self, record: "TrialRecord") -> str:
+        """Return where a trial, on any node, leaves what is of use after its end: a path or a URL."""
+        folder = self.folder(record)
+        return str(folder) if self.storage is None else self.storage.below(_name(record)).url
+
+    def remove_model(self, record: "TrialRecord") -> None:
+        """Remove the model of a run that ended."""
+        shutil.rmtree(self.folder(record) / MODEL, ignore_errors=True)
+        if self.storage is not None:
+            self.storage.remove(f"{_name(record)}/{MODEL}")
+
+    def check_free(self) -> None:
+        """Refuse a folder that holds something.
+
+        Raises:
+            ConfigError: If it does.
+        """
+        if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
+            raise ConfigError(
+                f"the sweep directory must be new or empty, but {self.place} isn't; choose another with --out, or "
+                f"go on with the sweep there: rocore sweep --resume {self.place}"
+            )
+
+    def create(self) -> None:
+        """Make the folder."""
+        self.root.mkdir(parents=True, exist_ok=True)
+
+    def folder(self, record: "TrialRecord") -> Path:
+        """Return the folder of a trial on this machine, made on the first call."""
+        path = self.root / _name(record)
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a file in one step: readers see the old or the new one, never a part."""
+        rocore.write_atomically(self.root / name, text)
+
+    def write_json(self, name: str, tree: Mapping[str, Any]) -> None:
+        """Write a JSON file in one step; NaN is refused, as JSON has none."""
+        self.write_text(name, json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _name(record: "TrialRecord") -> str:
+    return f"{FOLDERS[record.role]}/{record.name}"
