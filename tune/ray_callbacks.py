@@ -10,7 +10,7 @@ from typing import Any
 import ray
 import ray.tune as ray_tune
 from ray import cloudpickle
-from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, NodeDiedError, OutOfMemoryError
 from ray.tune.experiment import Trial as RayTrial
 
 from rocore.errors import DiskFullError, SweepError
@@ -83,7 +83,8 @@ class LedgerCallback(ray_tune.Callback):
 
 def went_with_node(error: object) -> bool:
     """Tell whether a process was lost because its node was: killed, cut off or taken away."""
-    if isinstance(error, NodeDiedError):
+    # Of a process that died alone, its node tells within a second, before Ray calls it unavailable.
+    if isinstance(error, NodeDiedError | ActorUnavailableError):
         return True
     # Ray gives the reason of an actor's death as text alone.
     return isinstance(error, ActorDiedError) and any(words in str(error) for words in NODE_GONE)

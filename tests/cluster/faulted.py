@@ -25,13 +25,14 @@ ROWS = []
 class FaultedSweep:
     """Runs in the head's namespace, in a folder that every host sees."""
 
-    def __init__(self, lab, folder, name="sweep", **resources):
+    def __init__(self, lab, folder, name="sweep", num_trials=NUM_TRIALS, epoch_s=EPOCH_S, **resources):
+        self.num_trials, self.epoch_s = num_trials, epoch_s
         # Others look through the first host, which has what the hosts mounted.
         self.lab, self.inside, self.out = lab, folder / name, lab.switch.seen(folder / name)
         self.num_resumes, self.since, self.seconds = 0, 0.0, 0.0
         tree = {
             "base": {"encoder": {"output_layer": 4}, "train": {"pretrain_epochs": 1, "max_epochs": 4}},
-            "search": {"num_trials": NUM_TRIALS, "space": SPACE},
+            "search": {"num_trials": num_trials, "space": SPACE},
             "paper": PAPER,
             "objective": {"num_relations": 4, "num_folds": 2},
             "scheduler": {"grace_epochs": 1, "reduction_factor": 2},
@@ -51,27 +52,28 @@ class FaultedSweep:
                 self.lab.head.command(sys.executable, DRIVER, self.inside, mode, *argument),
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **ENVIRONMENT, "EPOCH_S": str(EPOCH_S)},
+                env={**os.environ, **ENVIRONMENT, "EPOCH_S": str(self.epoch_s)},
                 cwd="/",
             )
         return self
 
     def events(self, kind):
         path = self.out / "journal.jsonl"
-        return [event for event in read_events(path) if event["event"] == kind] if path.exists() else []
+        events = read_events(path) if path.exists() else []
+        return [event for event in events if kind in (None, event["event"])]
 
     def wait_for(self, number, kind="report"):
-        """Wait until so many events of a kind have come since now."""
-        before = len(self.events(kind))
+        """Wait until so many events of a kind have come since now, of losses since the beginning."""
+        before = 0 if kind == "lose" else len(self.events(kind))
         wait_until(lambda: len(self.events(kind)) >= before + number or self.ended(), f"{number} {kind}")
         assert not self.ended(), self.beside("log").read_text()
 
     def ended(self):
         return self.process.poll() is not None
 
-    def busy(self):
+    def busy(self, num_reports=4):
         """Wait for a worker that runs a trial, and let the clock of the recovery begin."""
-        self.wait_for(4)
+        self.wait_for(num_reports)
         worker = wait_until(self.lab.busy, "a worker at work")
         self.strike()
         return worker
@@ -83,6 +85,19 @@ class FaultedSweep:
     def recover(self):
         """Wait for the next epoch; note how long it took since the fault."""
         self.wait_for(1)
+        self.seconds = time.monotonic() - self.since
+
+    def recover_lost(self):
+        """Wait until a trial that lost its process reports again; note how long it took since the fault."""
+        self.wait_for(1, "lose")
+        name = self.events("lose")[-1]["name"]
+
+        def goes_on():
+            about = [event["event"] for event in self.events(None) if event.get("name") == name]
+            return "report" in about[last(about, "lose") :]
+
+        wait_until(lambda: goes_on() or self.ended(), f"another epoch of {name}")
+        assert goes_on(), self.beside("log").read_text()
         self.seconds = time.monotonic() - self.since
 
     def wait(self):
@@ -97,13 +112,16 @@ class FaultedSweep:
         self.num_resumes += 1
         self.start("resume").recover()
 
-    def check(self, fault, undisturbed=None):
-        """The sweep ends; nothing is lost, nothing is there twice, and the numbers are those of the quiet sweep."""
+    def check(self, fault=None, undisturbed=None):
+        """The sweep ends; nothing is lost, nothing is there twice, and the numbers are those of the quiet sweep.
+
+        A fault that has a name gets a row in the table.
+        """
         assert self.wait() == 0, self.beside("log").read_text()
         with tempfile.TemporaryDirectory() as copy:
             # SQLite follows no path through /proc.
             shutil.copytree(self.out, copy, dirs_exist_ok=True)
-            check_nothing_lost_nothing_twice(Path(copy), NUM_TRIALS)
+            check_nothing_lost_nothing_twice(Path(copy), self.num_trials)
         results = without_times(read_results(self.out))
         assert all(
             trial["state"] != "failed" or "every loss" in trial["error"]
@@ -112,7 +130,11 @@ class FaultedSweep:
         if undisturbed is not None:
             assert results["search"]["trials"] == undisturbed.results["search"]["trials"]
             assert results["final"] == undisturbed.results["final"]
-        row = {
+        if fault is not None:
+            ROWS.append(self.row(fault, undisturbed))
+
+    def row(self, fault, undisturbed):
+        return {
             "fault": fault,
             "trials": len({event["name"] for event in self.events("ask")}),
             "lost": len(self.events("lose")),
@@ -120,10 +142,13 @@ class FaultedSweep:
             "resumes": self.num_resumes,
             "seconds": round(self.seconds, 1),
         }
-        ROWS.append(row)
 
     def num_epochs(self):
         return (self.beside("faults") / "epochs").stat().st_size
+
+
+def last(items, item):
+    return len(items) - 1 - items[::-1].index(item)
 
 
 def fill(folder):

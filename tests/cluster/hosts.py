@@ -87,14 +87,18 @@ class Host:
         return [pid for pid in pids() if network(pid) == self.network and what in title(pid)]
 
     def signal(self, number, what=""):
-        """Send a signal to all such processes but the first; tell how many there were."""
-        found = [pid for pid in self.processes(what) if pid != self.pid]
+        """Send a signal to all such processes but those that hold the namespaces; tell how many there were."""
+        found = [pid for pid in self.processes(what) if pid not in (self.pid, self.anchor.pid)]
         for pid in found:
             send(pid, number)
         return len(found)
 
     def start_ray(self, head=None):
-        """Start a node; the head takes no trials."""
+        """Start a node, and wait for it; the head takes no trials."""
+        await_ray(self, self.ray(head))
+
+    def ray(self, head=None):
+        """Begin to start a node."""
         if head is None:
             where = [
                 "--head",
@@ -105,11 +109,15 @@ class Host:
             ]
         else:
             where = ["--address", f"{head.address}:{PORT}", "--num-cpus=1"]
-        self.do(
-            *(sys.executable, "-m", "ray.scripts.scripts", "start", f"--node-ip-address={self.address}"),
-            *(*where, "--object-store-memory=80000000"),
+        return subprocess.Popen(
+            self.command(
+                *(sys.executable, "-m", "ray.scripts.scripts", "start", f"--node-ip-address={self.address}"),
+                *(*where, "--object-store-memory=80000000"),
+            ),
             env={**os.environ, **ENVIRONMENT},
-            timeout=PATIENCE_S,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
 
     def cut(self):
@@ -161,10 +169,10 @@ class Lab:
         return host
 
     def start_ray(self):
-        """Start the head, then the workers."""
+        """Start the head, then the workers, all at once."""
         self.head.start_ray()
-        for worker in self.workers:
-            worker.start_ray(self.head)
+        for worker, start in [(worker, worker.ray(self.head)) for worker in self.workers]:
+            await_ray(worker, start)
 
     def busy(self):
         """Return the worker that runs a trial; None between trials."""
@@ -180,6 +188,11 @@ class Lab:
                     send(pid, signal.SIGKILL)
             host.end()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def await_ray(host, start):
+    said, _ = start.communicate(timeout=PATIENCE_S)
+    assert start.returncode == 0, f"{host.name}: ray start: {said}"
 
 
 def send(pid, number):

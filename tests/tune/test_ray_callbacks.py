@@ -3,7 +3,14 @@ import re
 from types import SimpleNamespace
 
 import pytest
-from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError, RayActorError, RayTaskError
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    NodeDiedError,
+    OutOfMemoryError,
+    RayActorError,
+    RayTaskError,
+)
 
 from rocore.errors import DiskFullError, SweepError
 from tune import ray_callbacks
@@ -133,6 +140,12 @@ def test_callback_tells_the_loss_of_a_node_from_that_of_a_process(message, with_
     error = ActorDiedError()
     error.error_msg = message
     assert ray_callbacks.went_with_node(error) is with_node
+
+
+def test_callback_takes_a_process_that_nobody_reaches_for_lost_with_its_node():
+    assert ray_callbacks.went_with_node(
+        ActorUnavailableError("RPC error: recvmsg:Connection reset by peer", None)
+    )
 
 
 def test_callback_finds_the_error_where_ray_has_just_written_it(callback, ledger, waiting, tmp_path):
