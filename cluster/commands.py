@@ -22,7 +22,7 @@ from cluster.description import (
     load_description,
 )
 from cluster.files import rendered, write_files
-from cluster.sweep_line import SweepLine, share_settings
+from cluster.sweep_line import SweepLine, is_url, share_settings
 
 FILES = Path("sweeps/clusters")
 """Where rendered files lie: a folder for each cluster."""
@@ -47,12 +47,22 @@ def cluster() -> None:
     """
 
 
+class Place(click.ParamType[Path | str]):
+    """A path, or a URL as a text."""
+
+    name = "place"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:  # noqa: ARG002
+        """Keep URLs as they are: a path would lose one of their slashes."""
+        return value if isinstance(value, Path) or is_url(value) else Path(value)
+
+
 def _name(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("name", metavar="NAME")(command)
 
 
 def _directory(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))(command)
+    return click.argument("directory", metavar="DIR", type=Place())(command)
 
 
 def _sweep(*, required: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -63,7 +73,7 @@ def _sweep(*, required: bool) -> Callable[[Callable[..., Any]], Callable[..., An
             click.option(
                 "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of CONFIG."
             ),
-            click.option("--out", type=click.Path(path_type=Path), help="The sweep directory."),
+            click.option("--out", type=Place(), help="The sweep directory, or its URL."),
             click.argument("config", type=click.Path(path_type=Path), required=required),
         ):
             command = option(command)
@@ -72,7 +82,7 @@ def _sweep(*, required: bool) -> Callable[[Callable[..., Any]], Callable[..., An
     return add
 
 
-def _line(config: Path | None, out: Path | None, overrides: tuple[str, ...]) -> SweepLine | None:
+def _line(config: Path | None, out: Path | str | None, overrides: tuple[str, ...]) -> SweepLine | None:
     return None if config is None else SweepLine(config, out, overrides)
 
 
@@ -81,7 +91,7 @@ def _line(config: Path | None, out: Path | None, overrides: tuple[str, ...]) -> 
 @_sweep(required=False)
 @click.option("--to", type=click.Path(file_okay=False, path_type=Path), help="Folder of the files.")
 def render(
-    name: str, config: Path | None, out: Path | None, overrides: tuple[str, ...], to: Path | None
+    name: str, config: Path | None, out: Path | str | None, overrides: tuple[str, ...], to: Path | None
 ) -> None:
     r"""Write the files that start the cluster NAME; with CONFIG and --out, also those that run a sweep.
 
@@ -107,7 +117,7 @@ def render(
     help="Seconds.",
 )
 def check(
-    name: str, config: Path | None, out: Path | None, overrides: tuple[str, ...], timeout_s: float
+    name: str, config: Path | None, out: Path | str | None, overrides: tuple[str, ...], timeout_s: float
 ) -> None:
     r"""Check the description NAME and what starting it needs, without touching the cluster.
 
@@ -165,7 +175,7 @@ def down(name: str) -> None:
 @cluster.command()
 @_name
 @_sweep(required=True)
-def submit(name: str, config: Path, out: Path | None, overrides: tuple[str, ...]) -> None:
+def submit(name: str, config: Path, out: Path | str | None, overrides: tuple[str, ...]) -> None:
     r"""Run `rocore sweep CONFIG` on the cluster NAME, or go on with the sweep in --out.
 
     On `local` and `existing` it runs in the foreground and ends with the sweep's exit code; elsewhere it runs on by
@@ -181,7 +191,7 @@ def submit(name: str, config: Path, out: Path | None, overrides: tuple[str, ...]
 @cluster.command()
 @_name
 @_directory
-def status(name: str, directory: Path) -> None:
+def status(name: str, directory: Path | str) -> None:
     r"""Show how the sweep in DIR stands on the cluster NAME (kubernetes, slurm: its job and pods).
 
     \b
@@ -193,7 +203,7 @@ def status(name: str, directory: Path) -> None:
 @cluster.command()
 @_name
 @_directory
-def logs(name: str, directory: Path) -> None:
+def logs(name: str, directory: Path | str) -> None:
     r"""Follow what the sweep in DIR prints; Ctrl-C ends the following, not the sweep.
 
     \b
@@ -205,7 +215,7 @@ def logs(name: str, directory: Path) -> None:
 @cluster.command()
 @_name
 @_directory
-def stop(name: str, directory: Path) -> None:
+def stop(name: str, directory: Path | str) -> None:
     r"""Stop the sweep in DIR cleanly; `submit` with the same --out goes on with it.
 
     \b
@@ -218,7 +228,7 @@ def stop(name: str, directory: Path) -> None:
 @_name
 @_directory
 @click.option("--to", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder here.")
-def collect(name: str, directory: Path, to: Path) -> None:
+def collect(name: str, directory: Path | str, to: Path) -> None:
     r"""Copy the sweep in DIR from the cluster NAME; again, only what has changed.
 
     \b

@@ -52,6 +52,13 @@ class ExistingCluster(ClusterDescription):
     kind: Literal["existing"]
     address: str = Field(default="", validate_default=True)
     """host:port, or ray://host:port, of the Ray's head."""
+    jobs: Annotated[str, Field(pattern=r"^https?://[^\s@]+$")] | None = None
+    """Address of its jobs, for example http://127.0.0.1:8265, the end of a tunnel: sweeps then run there by themselves.
+    Null: they run on this machine, in the foreground."""
+    project: str | None = None
+    """Folder of this project on its nodes. Null: a job takes the project along."""
+    packages: Literal["lock", "none"] = "lock"
+    """What pip installs for a job that takes the project along: requirements.lock, or nothing where all is there."""
 
     @field_validator("address")
     @classmethod
@@ -61,8 +68,8 @@ class ExistingCluster(ClusterDescription):
 
     @property
     def ray_address(self) -> str:
-        """The address."""
-        return self.address
+        """The address; a job is told it by Ray."""
+        return self.address if self.jobs is None else "auto"
 
 
 class RemoteCluster(ClusterDescription):

@@ -154,6 +154,7 @@ def _template(description: KubernetesCluster, group: PodGroup, container: str) -
                 "image": description.image,
                 "env": [
                     {"name": "RAY_AUTH_MODE", "value": "token"},
+                    {"name": "RAY_JOB_STOP_WAIT_TIME_S", "value": "120"},
                     {"name": "RAY_AUTH_TOKEN", "valueFrom": secret},
                 ],
                 "resources": {"requests": amounts, "limits": amounts},

@@ -1,12 +1,13 @@
 """The command line of a sweep, as a cluster runs it."""
 
+import hashlib
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from cluster.description import ClusterDescription, RemoteCluster
+from cluster.description import ClusterDescription, ExistingCluster, RemoteCluster
 from rocore.errors import ConfigError
 
 
@@ -16,12 +17,12 @@ class SweepLine:
 
     Attributes:
         config: The sweep's file.
-        out: The sweep directory; None: the default of `rocore sweep`.
+        out: The sweep directory, or its URL; None: the default of `rocore sweep`.
         overrides: KEY=VALUE.
     """
 
     config: Path
-    out: Path | None = None
+    out: Path | str | None = None
     overrides: Sequence[str] = field(default=())
 
 
@@ -47,34 +48,69 @@ def remote_command(description: RemoteCluster, line: SweepLine) -> str:
     Raises:
         ConfigError: If a path is this machine's alone.
     """
-    out = shared_path(description, line.out)
+    out = shared_place(description, line.out)
     if line.config.is_absolute() and not _below(line.config, description.shared):
         raise ConfigError(
             f"CONFIG must be a path inside the project or below {description.shared}, which every node sees, but is "
             f"{line.config}; copy it there"
         )
     rocore = shlex.quote(f"{description.project}/.venv/bin/rocore")
-    begin = shlex.join(arguments(description, SweepLine(line.config, out, line.overrides)))
-    resume = shlex.join(["sweep", "--resume", str(out)])
-    journal = shlex.quote(str(out / "journal.jsonl"))
-    return (
-        f"cd {shlex.quote(description.project)} && "
-        f"if [ -e {journal} ]; then exec {rocore} {resume}; else exec {rocore} {begin}; fi"
-    )
+    begin = shlex.join([*arguments(description, SweepLine(line.config, out, line.overrides)), "--continue"])
+    return f"cd {shlex.quote(description.project)} && exec {rocore} {begin}"
 
 
-def shared_path(description: RemoteCluster, out: Path | None) -> Path:
+def job_command(description: ExistingCluster, line: SweepLine) -> str:
+    """Return the shell command of a job on somebody else's Ray: it begins the sweep, or goes on with it.
+
+    Raises:
+        ConfigError: If something is named that only this machine has.
+    """
+    if line.out is None or not (is_url(line.out) or Path(line.out).is_absolute()):
+        raise ConfigError(
+            f"--out must be a URL, or the whole path of a folder that every node sees, but is "
+            f"{line.out or 'not given'}; for example --out s3://bucket/sweeps/a"
+        )
+    if description.project is None and line.config.is_absolute():
+        raise ConfigError(
+            f"CONFIG must be a path inside the project, which travels with the job, but is {line.config}; name one in "
+            "configs/"
+        )
+    for setting in line.overrides:
+        key, _, value = setting.partition("=")
+        if key in ("data.root", "encoder.name") and value.startswith((".", "~")):
+            raise ConfigError(
+                f"`{key}` must be a URL, or a path that every node sees, but is {value}; put it on an object store: "
+                "rocore data push FOLDER URL"
+            )
+    begin = shlex.join([*arguments(description, line), "--continue"])
+    if description.project is None:
+        return f"python -m rocore {begin}"
+    folder = shlex.quote(description.project)
+    return f"cd {folder} && exec {shlex.quote(f'{description.project}/.venv/bin/rocore')} {begin}"
+
+
+def job_name(out: Path | str) -> str:
+    """Return what the job of a sweep directory is called, so that it can be found again."""
+    return f"rocore-{hashlib.sha256(str(out).encode()).hexdigest()[:16]}"
+
+
+def shared_place(description: RemoteCluster, out: Path | str | None) -> Path | str:
     """Return the sweep directory, which must lie where every node sees it.
 
     Raises:
         ConfigError: If it doesn't.
     """
-    if out is None or not _below(out, description.shared):
+    if out is None or not (is_url(out) or _below(Path(out), description.shared)):
         raise ConfigError(
-            f"--out must be a folder below {description.shared}, which every node sees, but is "
+            f"--out must be a URL, or a folder below {description.shared}, which every node sees, but is "
             f"{out or 'not given'}; for example --out {description.shared}/sweeps/a"
         )
     return out
+
+
+def is_url(place: Path | str) -> bool:
+    """Tell whether a place is named by a URL."""
+    return "://" in str(place)
 
 
 def share_settings(description: ClusterDescription) -> list[str]:

@@ -183,7 +183,7 @@ def test_submit_to_slurm_hands_the_script_over(tmp_path, submitted, monkeypatch)
     arguments = ["submit", describe(tmp_path, SLURM), "a.yaml", "--out", "/shared/a"]
     CliRunner().invoke(cluster, arguments, catch_exceptions=False)
     assert submitted == [["sbatch", "sweeps/clusters/mine/sweep.sbatch"]]
-    assert "rocore sweep --resume /shared/a" in (tmp_path / submitted[0][1]).read_text()
+    assert "rocore sweep a.yaml --out /shared/a" in (tmp_path / submitted[0][1]).read_text()
 
 
 def test_up_of_an_exposed_cluster_warns(tmp_path, submitted, monkeypatch):

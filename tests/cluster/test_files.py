@@ -72,7 +72,8 @@ def test_kubernetes_job_runs_the_sweep_on_the_cluster_that_it_describes():
     cluster, job = files["raycluster.yaml"], files["rayjob.yaml"]
     assert (cluster["apiVersion"], cluster["kind"], job["kind"]) == ("ray.io/v1", "RayCluster", "RayJob")
     assert job["spec"]["rayClusterSpec"] == cluster["spec"]
-    assert "sweep --resume /mnt/rocore/a" in job["spec"]["entrypoint"]
+    assert "--out /mnt/rocore/a" in job["spec"]["entrypoint"]
+    assert "--continue" in job["spec"]["entrypoint"]
     (group,) = cluster["spec"]["workerGroupSpecs"]
     assert (group["minReplicas"], group["maxReplicas"]) == (0, 8)
     (container,) = group["template"]["spec"]["containers"]

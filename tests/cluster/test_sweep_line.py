@@ -39,10 +39,8 @@ def test_local_command_sets_keys_that_a_sweep_has():
 def test_remote_command_goes_on_where_the_sweep_has_begun():
     command = remote_command(FAR, SweepLine(Path("a.yaml"), Path("/shared/a"), ("x=[1, 2]",)))
     assert command == (
-        "cd '/my project' && if [ -e /shared/a/journal.jsonl ]; "
-        "then exec '/my project/.venv/bin/rocore' sweep --resume /shared/a; "
-        "else exec '/my project/.venv/bin/rocore' sweep a.yaml --out /shared/a "
-        "--set 'x=[1, 2]' --set resources.address=auto; fi"
+        "cd '/my project' && exec '/my project/.venv/bin/rocore' sweep a.yaml --out /shared/a "
+        "--set 'x=[1, 2]' --set resources.address=auto --continue"
     )
 
 
@@ -50,7 +48,9 @@ def test_remote_command_goes_on_where_the_sweep_has_begun():
     "out", [None, Path("sweeps/a"), Path("/sharedelsewhere/a"), Path("/shared/../home/a")]
 )
 def test_remote_command_whose_directory_a_node_can_not_see_is_refused(out):
-    with pytest.raises(ConfigError, match="--out must be a folder below /shared, which every node sees"):
+    with pytest.raises(
+        ConfigError, match="--out must be a URL, or a folder below /shared, which every node sees"
+    ):
         remote_command(FAR, SweepLine(Path("a.yaml"), out))
 
 
