@@ -7,6 +7,7 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ LOCK = "requirements.lock"
 PACKAGED = ["rocore", "tune", "cluster", "configs", "pyproject.toml", "README.md", LOCK]
 """What of the project a job takes along; nothing else of the folder it lies in."""
 LARGEST_MIB = 100
+PATIENCE_S = 120.0
+"""How long a head that has just started is given to take a job."""
 
 
 @click.group()
@@ -43,11 +46,8 @@ def submit(address: str, job: str, entrypoint: str, package: Path | None, packag
         return
     if state is not None:
         client.delete_job(job)
-    client.submit_job(
-        entrypoint=entrypoint,
-        submission_id=job,
-        runtime_env=_environment(package, packages) if package else {},
-    )
+    runtime_env = _environment(package, packages) if package else {}
+    _submit(client, entrypoint=entrypoint, submission_id=job, runtime_env=runtime_env)
     click.echo(f"{job} is submitted; it runs on by itself")
 
 
@@ -99,6 +99,22 @@ def _client(address: str) -> Any:
             f"{address} must be the address of Ray's jobs, but {_first_line(error)}; check `jobs`, the tunnel to it, "
             "and Ray's token (RAY_AUTH_MODE=token, ~/.ray/auth_token)"
         ) from error
+
+
+def _submit(client: Any, **what: Any) -> None:
+    """Submit; a head that has only just started is asked again."""
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            client.submit_job(**what)
+        except RuntimeError as error:
+            if "try again later" not in str(error) or time.monotonic() > end:
+                raise ClusterError(
+                    f"Ray must take the job, but {_first_line(error)}; look at the head's logs, then submit it again"
+                ) from error
+            time.sleep(2)
+        else:
+            return
 
 
 def _state(client: Any, job: str) -> str | None:

@@ -50,7 +50,7 @@ def prepare_sweep(sweep: Sweep) -> Facts:
         environment={
             **rocore.describe_environment(),
             "fingerprints": dict(prepared.fingerprints),
-            "command_line": list(sys.argv),
+            "command_line": ["rocore", *sys.argv[1:]],
         },
         synthetic=prepared.corpus.synthetic,
         warnings=tuple(prepared.warnings),
