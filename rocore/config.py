@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from rocore.errors import ConfigError
+from rocore.storage import is_url
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -337,8 +338,9 @@ def override(config: Config, overrides: Mapping[str, Any]) -> Config:
 def with_absolute_paths(config: Config) -> Config:
     """Return a copy whose paths don't depend on the working directory, so that it can be used from anywhere."""
     tree = config.model_dump(mode="json")
-    tree["data"]["root"] = str(Path(config.data.root).expanduser().resolve())
-    if Path(config.encoder.name).expanduser().is_dir():
+    if not is_url(config.data.root):
+        tree["data"]["root"] = str(Path(config.data.root).expanduser().resolve())
+    if not is_url(config.encoder.name) and Path(config.encoder.name).expanduser().is_dir():
         tree["encoder"]["name"] = str(Path(config.encoder.name).expanduser().resolve())
     if config.cache.root is not None:
         tree["cache"]["root"] = str(Path(config.cache.root).expanduser().resolve())
