@@ -64,6 +64,10 @@ class DataConfig(Section):
     """Novel test instances: a fraction below 1 or a count. Null: the paper's (FewRel 1/7, TACRED 0.15)."""
     known_test_size: NonNegative | None = None
     """Known test instances: a fraction below 1 or a count. Null: none (the paper uses all), 1/7 in incremental mode."""
+    max_file_mib: Positive = 2048.0
+    """Largest data file, in MiB: a wrong name must not fill the memory."""
+    max_sentence_characters: Count = 20_000
+    """Longest sentence, in characters, words joined by single spaces; the encoder reads `encoder.max_pieces` of it."""
     builtin: BuiltinConfig = BuiltinConfig()
     """The generator's own keys."""
     pseudo_novel: PseudoNovelConfig | None = None

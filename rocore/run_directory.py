@@ -31,7 +31,7 @@ KEPT_CHECKPOINTS = 2
 WHERE_ONLY = {
     "train": {"device", "num_threads"},
     "cache": {"root", "max_gib", "store", "layers"},
-    "data": {"root"},
+    "data": {"root", "max_file_mib", "max_sentence_characters"},
 }
 """Keys that may differ between a run and its resumption: they say where it runs and where data lie, not what is
 computed; that the data are the same is told by their fingerprints."""

@@ -111,13 +111,18 @@ def load_encoder(name: str) -> Encoder:
 
     place = locate(name)
     try:
-        config = AutoConfig.from_pretrained(place)
+        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
         architecture = architecture_of(config.model_type)
         extra = {"add_pooling_layer": False} if architecture.has_pooler else {}
         model = AutoModel.from_pretrained(
-            place, config=config, dtype=torch.float32, use_safetensors=True, **extra
+            place,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            **extra,
         )
-        tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True)
+        tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
         if isinstance(error, EncoderError):
             raise
@@ -143,7 +148,7 @@ def num_layers(name: str) -> int:
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(locate(name))
+        config = AutoConfig.from_pretrained(locate(name), trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise EncoderError(f"encoder `{name}` can't be found: {str(error).splitlines()[0]}") from error
     architecture_of(config.model_type)
