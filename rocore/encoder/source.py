@@ -37,17 +37,21 @@ def locate(name: str) -> str:
             raise EncoderError(
                 f"encoder folder must hold config.json, weights and a tokenizer, but {path} has no config.json"
             )
-        if not any(path.glob("*.safetensors")):
-            raise EncoderError(
-                f"encoder folder must hold its weights as safetensors, which can't run code, but {path} has none; "
-                "convert them: AutoModel.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"
-            )
         return str(path)
     if name.startswith((".", "/", "~")):
         raise EncoderError(
             f"encoder folder must exist, but {path} doesn't; give a folder, a hub name or an alias: minilm"
         )
     return name
+
+
+def _check_weights(place: str) -> None:
+    """Refuse a folder whose weights are pickled, or none."""
+    if Path(place).is_dir() and not any(Path(place).glob("*.safetensors")):
+        raise EncoderError(
+            f"encoder folder must hold its weights as safetensors, which can't run code, but {place} has none; "
+            "convert them where you trust them: AutoModel.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"
+        )
 
 
 def _is_encoder_file(name: str) -> bool:
@@ -113,6 +117,7 @@ def load_encoder(name: str) -> Encoder:
     try:
         config = AutoConfig.from_pretrained(place, trust_remote_code=False)
         architecture = architecture_of(config.model_type)
+        _check_weights(place)
         extra = {"add_pooling_layer": False} if architecture.has_pooler else {}
         model = AutoModel.from_pretrained(
             place,
