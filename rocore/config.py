@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from rocore.errors import ConfigError
+from rocore.storage import is_url
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -63,6 +64,10 @@ class DataConfig(Section):
     """Novel test instances: a fraction below 1 or a count. Null: the paper's (FewRel 1/7, TACRED 0.15)."""
     known_test_size: NonNegative | None = None
     """Known test instances: a fraction below 1 or a count. Null: none (the paper uses all), 1/7 in incremental mode."""
+    max_file_mib: Positive = 2048.0
+    """Largest data file, in MiB: a wrong name must not fill the memory."""
+    max_sentence_characters: Count = 20_000
+    """Longest sentence, in characters, words joined by single spaces; the encoder reads `encoder.max_pieces` of it."""
     builtin: BuiltinConfig = BuiltinConfig()
     """The generator's own keys."""
     pseudo_novel: PseudoNovelConfig | None = None
@@ -337,8 +342,9 @@ def override(config: Config, overrides: Mapping[str, Any]) -> Config:
 def with_absolute_paths(config: Config) -> Config:
     """Return a copy whose paths don't depend on the working directory, so that it can be used from anywhere."""
     tree = config.model_dump(mode="json")
-    tree["data"]["root"] = str(Path(config.data.root).expanduser().resolve())
-    if Path(config.encoder.name).expanduser().is_dir():
+    if not is_url(config.data.root):
+        tree["data"]["root"] = str(Path(config.data.root).expanduser().resolve())
+    if not is_url(config.encoder.name) and Path(config.encoder.name).expanduser().is_dir():
         tree["encoder"]["name"] = str(Path(config.encoder.name).expanduser().resolve())
     if config.cache.root is not None:
         tree["cache"]["root"] = str(Path(config.cache.root).expanduser().resolve())

@@ -28,7 +28,11 @@ from rocore.training.task import Prepared
 from rocore.training.trainer import EpochReport, Trainer
 
 KEPT_CHECKPOINTS = 2
-WHERE_ONLY = {"train": {"device", "num_threads"}, "cache": {"root", "max_gib"}, "data": {"root"}}
+WHERE_ONLY = {
+    "train": {"device", "num_threads"},
+    "cache": {"root", "max_gib", "store", "layers"},
+    "data": {"root", "max_file_mib", "max_sentence_characters"},
+}
 """Keys that may differ between a run and its resumption: they say where it runs and where data lie, not what is
 computed; that the data are the same is told by their fingerprints."""
 log = logging.getLogger(__name__)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from .gate import Gate
+
 PATIENCE_S = 120
 SECRET = "a-secret-that-must-stand-nowhere"
 CREDENTIALS = {
@@ -72,3 +74,13 @@ def bucket(s3_server, monkeypatch, tmp_path):
     for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": s3_server.url}.items():
         monkeypatch.setenv(name, value)
     return s3_server.make_bucket(f"b-{abs(hash(tmp_path)):x}"[:40])
+
+
+@pytest.fixture
+def gate(s3_server, bucket, monkeypatch):
+    """Return a gate, open, that this test's way to the server leads through."""
+    gate = Gate(s3_server.port)
+    gate.open()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{gate.port}")
+    yield gate
+    gate.shut()

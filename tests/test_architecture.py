@@ -4,6 +4,7 @@ Each rule is a function from a module to the violations in it, so that a test ca
 """
 
 import ast
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -153,6 +154,73 @@ def nameless_modules(module):
     return [name] if name in {"utils", "util", "helpers", "misc", "common"} else []
 
 
+LOADERS_OF_CODE = {
+    "pickle",
+    "_pickle",
+    "cloudpickle",
+    "dill",
+    "joblib",
+    "marshal",
+    "shelve",
+    "get_pickled_error",
+    "read_pickle",
+    "torch.load",
+    "torch.jit",
+    "torch.hub",
+    "torch.package",
+    "yaml.load",
+    "yaml.load_all",
+    "yaml.full_load",
+    "yaml.unsafe_load",
+    "yaml.Loader",
+    "yaml.UnsafeLoader",
+}
+"""Names, or their dotted ends, of what can run code that a file holds."""
+TRUSTED = {("tune/ray_callbacks.py", "cloudpickle")}
+"""Ray gives its listeners a lost process's error as a pickle alone. The one that is read was written by the sweep's own
+process a moment before, into a folder of its user; the copy in the sweep's storage is never opened."""
+SAFELY = {
+    "from_pretrained": {"trust_remote_code": False},
+    "np.load": {"allow_pickle": False},
+    "numpy.load": {"allow_pickle": False},
+}
+"""Calls that must say so: by default they could run code, or ask whether they may."""
+MODELS_SAFELY = {"use_safetensors": True}
+
+
+def loaders_of_code(module):
+    """Nothing that is read from a disk or a store can run code."""
+    found = []
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            origin = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            found += [(node, f"{origin}{alias.name}") for alias in node.names]
+        elif isinstance(node, ast.Attribute | ast.Name):
+            found.append((node, ast.unparse(node)))
+    names = [(node.lineno, _loader_in(name)) for node, name in found]
+    bad = [f"line {line}: {name}" for line, name in names if name and (module.path, name) not in TRUSTED]
+    calls = [node for node in ast.walk(module.tree) if isinstance(node, ast.Call)]
+    return bad + [f"line {call.lineno}: {ast.unparse(call.func)}" for call in calls if not _is_safe(call)]
+
+
+def _loader_in(name):
+    """Return which loader a dotted name is or holds; None where it is none."""
+    if name in {"eval", "exec"}:
+        return name
+    parts = name.split(".")
+    pairs = [".".join(pair) for pair in itertools.pairwise(parts)]
+    return next((part for part in (*pairs, *parts) if part in LOADERS_OF_CODE), None)
+
+
+def _is_safe(call):
+    name = ast.unparse(call.func)
+    demanded = next((says for end, says in SAFELY.items() if name.endswith(end)), {})
+    if name.startswith("AutoModel"):
+        demanded = demanded | MODELS_SAFELY
+    said = {word.arg: getattr(word.value, "value", None) for word in call.keywords}
+    return all(key in said and said[key] is value for key, value in demanded.items())
+
+
 def swallowed_errors(module):
     """No `except: pass`."""
     handlers = (node for node in ast.walk(module.tree) if isinstance(node, ast.ExceptHandler))
@@ -182,6 +250,7 @@ RULES = {
     prints: PACKAGES,
     star_imports: (*PACKAGES, "tests", "benchmarks", "docs"),
     nameless_modules: (*PACKAGES, "tests", "benchmarks", "docs"),
+    loaders_of_code: PACKAGES,
     swallowed_errors: PACKAGES,
     long_modules: PACKAGES,
     long_functions: PACKAGES,
@@ -211,6 +280,22 @@ VIOLATIONS = [
     (star_imports, "rocore/trainer.py", "from math import *"),
     (nameless_modules, "rocore/utils.py", ""),
     (nameless_modules, "tune/_helpers.py", ""),
+    (loaders_of_code, "rocore/trainer.py", "import pickle"),
+    (loaders_of_code, "rocore/trainer.py", "from ray import cloudpickle"),
+    (loaders_of_code, "rocore/trainer.py", "import ray.cloudpickle as quick"),
+    (loaders_of_code, "rocore/trainer.py", "from joblib import load"),
+    (loaders_of_code, "rocore/trainer.py", "import torch\nstate = torch.load(path, weights_only=True)"),
+    (loaders_of_code, "rocore/trainer.py", "from torch import load"),
+    (loaders_of_code, "rocore/trainer.py", "read = yaml.load"),
+    (loaders_of_code, "rocore/trainer.py", "np.load(path)"),
+    (loaders_of_code, "rocore/trainer.py", "np.load(path, allow_pickle=True)"),
+    (loaders_of_code, "rocore/trainer.py", "eval(text)"),
+    (loaders_of_code, "rocore/trainer.py", "frame = pandas.read_pickle(path)"),
+    (loaders_of_code, "tune/ray_callbacks.py", "trial.get_pickled_error()"),
+    (loaders_of_code, "tune/ray_callbacks.py", "import pickle"),
+    (loaders_of_code, "rocore/source.py", "AutoConfig.from_pretrained(place)"),
+    (loaders_of_code, "rocore/source.py", "AutoTokenizer.from_pretrained(place, trust_remote_code=True)"),
+    (loaders_of_code, "rocore/source.py", "AutoModel.from_pretrained(place, trust_remote_code=False)"),
     (swallowed_errors, "rocore/trainer.py", "try:\n    f()\nexcept ValueError:\n    pass"),
     (long_modules, "rocore/trainer.py", "x = 1\n" * (MAX_MODULE_LINES + 1)),
     (long_functions, "rocore/trainer.py", "def f():\n" + "    x = 1\n" * MAX_FUNCTION_LINES),
@@ -240,6 +325,14 @@ ALLOWED = [
         '"""Imports Optuna and imports Ray: ..."""\nimport optuna, ray',
     ),
     (prints, "rocore/trainer.py", "click.echo('done')\nself.print()"),
+    (loaders_of_code, "rocore/trainer.py", "yaml.safe_load(text)\nmodel.eval()\nself._exec(script)"),
+    (loaders_of_code, "rocore/trainer.py", "with np.load(file, allow_pickle=False) as arrays: pass"),
+    (loaders_of_code, "tune/ray_callbacks.py", "from ray import cloudpickle\ncloudpickle.loads(content)"),
+    (
+        loaders_of_code,
+        "rocore/source.py",
+        "AutoModel.from_pretrained(place, use_safetensors=True, trust_remote_code=False)",
+    ),
     (
         swallowed_errors,
         "rocore/trainer.py",

@@ -3,6 +3,7 @@
 # ruff: noqa: ARG002 - the signatures are Ray's
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -98,11 +99,26 @@ def dead_processes() -> list[str]:
 
 
 def _error_of(trial: RayTrial) -> object:
-    """Return why a trial's process was lost; None where Ray didn't say."""
-    # Ray writes it beside the driver and copies it to the trial's folder, where it looks for it itself, only later.
-    if trial.pickled_error_file and (path := Path(trial.pickled_error_file)).is_file():
-        return cloudpickle.loads(path.read_bytes())
-    return trial.get_pickled_error() or trial.get_error()
+    """Return why a trial's process was lost; None where Ray didn't say.
+
+    Ray tells its listeners by a pickle alone. The one that is read was written by this process a moment ago, in Ray's
+    folder on this machine; its copy in the sweep's storage, where others may write, is never read, by Ray neither.
+    """
+    path, trial.run_metadata.pickled_error_filename = trial.pickled_error_file, None
+    if path and _is_own(Path(path)):
+        return cloudpickle.loads(Path(path).read_bytes())
+    if trial.error_file and (text := Path(trial.error_file)).is_file():
+        return text.read_text(encoding="utf-8", errors="replace")
+    return None
+
+
+def _is_own(path: Path) -> bool:
+    """Tell whether a file is this user's, and not everybody may have written it."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return False
+    return stat.st_uid == os.getuid() and not stat.st_mode & 0o002
 
 
 def _cause(error: object) -> str:

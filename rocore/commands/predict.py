@@ -23,10 +23,11 @@ def predict(directory: Path, file: Path, out: Path | None) -> None:
     rocore predict runs/a new.jsonl --out clusters.jsonl
     """
     from rocore.data import read_sentences
+    from rocore.data.checks import Limits
     from rocore.prediction import load_predictor
-    from rocore.run_directory import write_atomically
+    from rocore.run_directory import RunDirectory, write_atomically
 
-    sentences = read_sentences(file)
+    sentences = read_sentences(file, Limits.of(RunDirectory(directory).load_config().data))
     predictor = load_predictor(directory)
     lines = (
         json.dumps({"index": index, **asdict(prediction)}, ensure_ascii=False) + "\n"

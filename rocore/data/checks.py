@@ -2,14 +2,32 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeGuard
+from typing import Self, TypeGuard
 
-from rocore.config import nearest
+from rocore.config import DataConfig, nearest
 from rocore.data.instance import Sentence, Span
 from rocore.errors import DataError
 
 SHOWN = 60
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What readers take: `data.max_file_mib` and `data.max_sentence_characters`."""
+
+    file_mib: float
+    sentence_characters: int
+
+    @classmethod
+    def of(cls, config: DataConfig) -> Self:
+        """Return a configuration's limits."""
+        return cls(config.max_file_mib, config.max_sentence_characters)
+
+
+LIMITS = Limits.of(DataConfig())
 
 
 def shown(value: object) -> str:
@@ -18,13 +36,29 @@ def shown(value: object) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
-def read_bytes(path: Path) -> bytes:
+def check_size(path: Path, limits: Limits) -> None:
+    """Check a data file's size before it is read.
+
+    Raises:
+        DataError: If it is larger than `data.max_file_mib`.
+        OSError: If it is absent.
+    """
+    num_bytes = path.stat().st_size
+    if num_bytes > limits.file_mib * MIB:
+        raise DataError(
+            f"a data file must have at most {limits.file_mib:g} MiB, but {path} has {num_bytes / MIB:.1f}; "
+            "is it the right file? Split it, or raise data.max_file_mib"
+        )
+
+
+def read_bytes(path: Path, limits: Limits) -> bytes:
     """Read a data file.
 
     Raises:
-        DataError: If it is absent, unreadable or empty.
+        DataError: If it is absent, unreadable, too large or empty.
     """
     try:
+        check_size(path, limits)
         content = path.read_bytes()
     except OSError as error:
         raise DataError(
@@ -155,12 +189,17 @@ def join_words(words: list[str], head: Span, tail: Span) -> Sentence:
     return Sentence(" ".join(words), characters(head), characters(tail))
 
 
-def check_entity(sentence: Sentence, place: str) -> Sentence:
+def check_sentence(sentence: Sentence, place: str, limits: Limits) -> Sentence:
     """Return the sentence.
 
     Raises:
-        DataError: If an entity is nothing but white space.
+        DataError: If it is longer than `data.max_sentence_characters`, or an entity is nothing but white space.
     """
+    if len(sentence.text) > limits.sentence_characters:
+        raise DataError(
+            f"{place}: a sentence must have at most {limits.sentence_characters} characters, but has "
+            f"{len(sentence.text)}; cut it around its entities, or raise data.max_sentence_characters"
+        )
     for what, (start, end) in (("head", sentence.head), ("tail", sentence.tail)):
         if not sentence.text[start:end].strip():
             raise DataError(

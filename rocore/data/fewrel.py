@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from rocore.data import checks
+from rocore.data.checks import LIMITS, Limits
 from rocore.data.instance import Instance, Span
 from rocore.errors import DataError
 
 
-def read_fewrel(path: Path) -> list[Instance]:
+def read_fewrel(path: Path, limits: Limits = LIMITS) -> list[Instance]:
     """Read a FewRel file, relations and instances in the order of the file.
 
     The first mention of each entity counts; tokens are joined by single spaces.
@@ -16,7 +17,7 @@ def read_fewrel(path: Path) -> list[Instance]:
         DataError: If the file or an instance isn't in FewRel's form; names the relation and the instance.
     """
     path = Path(path)
-    tree = checks.parse_json(checks.read_bytes(path), str(path))
+    tree = checks.parse_json(checks.read_bytes(path, limits), str(path))
     if not isinstance(tree, dict):
         raise DataError(
             f"{path}: FewRel's JSON must be an object of relations, but is a {type(tree).__name__}; "
@@ -31,18 +32,20 @@ def read_fewrel(path: Path) -> list[Instance]:
                 f"{path} {relation}: a relation must hold a list, but got {checks.shown(records)}"
             )
         instances += [
-            _read_instance(r, relation, f"{path.name} {relation}[{i}]") for i, r in enumerate(records)
+            _read_instance(r, relation, f"{path.name} {relation}[{i}]", limits) for i, r in enumerate(records)
         ]
     if not instances:
         raise DataError(f"{path}: the file must hold instances, but holds none; fetch it again")
     return instances
 
 
-def _read_instance(record: object, relation: str, place: str) -> Instance:
+def _read_instance(record: object, relation: str, place: str, limits: Limits) -> Instance:
     words = checks.check_words(checks.require(record, "tokens", place), place)
     head = _first_mention(checks.require(record, "h", place), len(words), "head", place)
     tail = _first_mention(checks.require(record, "t", place), len(words), "tail", place)
-    return Instance(checks.check_entity(checks.join_words(words, head, tail), place), relation, place)
+    return Instance(
+        checks.check_sentence(checks.join_words(words, head, tail), place, limits), relation, place
+    )
 
 
 def _first_mention(entity: object, num_words: int, what: str, place: str) -> Span:

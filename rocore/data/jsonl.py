@@ -9,15 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rocore.data import checks
+from rocore.data.checks import LIMITS, Limits
 from rocore.data.instance import Instance, Sentence
 from rocore.errors import DataError
 
 
-def iter_jsonl(path: Path, *, with_relation: bool = True) -> Iterator[Instance]:
+def iter_jsonl(path: Path, limits: Limits = LIMITS, *, with_relation: bool = True) -> Iterator[Instance]:
     """Yield instances line by line; blank lines are skipped.
 
     Args:
         path: The file, UTF-8.
+        limits: What is taken.
         with_relation: False for prediction on new sentences, where `relation` isn't even looked at.
 
     Raises:
@@ -25,32 +27,33 @@ def iter_jsonl(path: Path, *, with_relation: bool = True) -> Iterator[Instance]:
     """
     path = Path(path)
     try:
+        checks.check_size(path, limits)
         with path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
-                    yield _read_line(line, f"{path.name} line {number}", with_relation=with_relation)
+                    yield _read_line(line, f"{path.name} line {number}", limits, with_relation=with_relation)
     except OSError as error:
         raise DataError(
             f"data file must be readable, but {path}: {error.strerror}; check `data.root` and the name"
         ) from error
 
 
-def read_jsonl(path: Path) -> list[Instance]:
+def read_jsonl(path: Path, limits: Limits = LIMITS) -> list[Instance]:
     """Read a JSONL file.
 
     Raises:
         DataError: If a line isn't in the format's form, or the file holds none.
     """
-    return _some(list(iter_jsonl(path)), path)
+    return _some(list(iter_jsonl(path, limits)), path)
 
 
-def read_sentences(path: Path) -> list[Instance]:
+def read_sentences(path: Path, limits: Limits = LIMITS) -> list[Instance]:
     """Read a JSONL file of new sentences, ignoring relations.
 
     Raises:
         DataError: If a line isn't in the format's form, or the file holds none.
     """
-    return _some(list(iter_jsonl(path, with_relation=False)), path)
+    return _some(list(iter_jsonl(path, limits, with_relation=False)), path)
 
 
 def _some(instances: list[Instance], path: Path) -> list[Instance]:
@@ -59,9 +62,9 @@ def _some(instances: list[Instance], path: Path) -> list[Instance]:
     return instances
 
 
-def _read_line(line: bytes, place: str, *, with_relation: bool) -> Instance:
+def _read_line(line: bytes, place: str, limits: Limits, *, with_relation: bool) -> Instance:
     record = checks.parse_json(line, place)
-    sentence = checks.check_entity(_read_sentence(record, place), place)
+    sentence = checks.check_sentence(_read_sentence(record, place), place, limits)
     return Instance(sentence, _read_relation(record, place) if with_relation else None, place)
 
 

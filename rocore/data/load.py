@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rocore.config import DataConfig
+from rocore.data.checks import Limits
 from rocore.data.fewrel import read_fewrel
 from rocore.data.files import resolve
 from rocore.data.instance import Corpus, Instance, LoadedData, NovelGold, Source
@@ -72,7 +73,7 @@ def _read(config: DataConfig, *, with_novel: bool) -> tuple[list[Instance], list
             continue
         for name, path in resolve(config.root, names, role).items():
             if path not in by_path:
-                by_path[path] = READERS[config.format](path)
+                by_path[path] = READERS[config.format](path, Limits.of(config))
                 files[name] = sha256(path)
             read[role] += by_path[path]
         if config.format == "tacred":

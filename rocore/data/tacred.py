@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rocore.data import checks
+from rocore.data.checks import LIMITS, Limits
 from rocore.data.instance import Instance, Span
 from rocore.errors import DataError
 
@@ -27,21 +28,23 @@ NOVEL_TACRED_RELATIONS = (
 """The ten of 41 relations that are novel in the paper's experiments, in the released program's order."""
 
 
-def read_tacred(path: Path) -> list[Instance]:
+def read_tacred(path: Path, limits: Limits = LIMITS) -> list[Instance]:
     """Read a TACRED file in its order: subject as head, object as tail, without `no_relation`.
 
     Raises:
         DataError: If the file or an instance isn't in TACRED's form; names the instance and its id.
     """
     path = Path(path)
-    tree = checks.parse_json(checks.read_bytes(path), str(path))
+    tree = checks.parse_json(checks.read_bytes(path, limits), str(path))
     if not isinstance(tree, list):
         raise DataError(
             f"{path}: TACRED's JSON must be a list of instances, but is a {type(tree).__name__}; "
             "is `data.format` right?"
         )
     instances = [
-        instance for i, record in enumerate(tree) if (instance := _read_instance(record, path, i)) is not None
+        instance
+        for i, record in enumerate(tree)
+        if (instance := _read_instance(record, path, i, limits)) is not None
     ]
     if not instances:
         raise DataError(
@@ -60,7 +63,7 @@ def novel_tacred(instances: Iterable[Instance]) -> list[Instance]:
     return [instance for instance in instances if instance.relation in NOVEL_TACRED_RELATIONS]
 
 
-def _read_instance(record: object, path: Path, index: int) -> Instance | None:
+def _read_instance(record: object, path: Path, index: int, limits: Limits) -> Instance | None:
     place = f"{path.name} [{index}]"
     if isinstance(record, dict) and "id" in record:
         place += f" (id {record['id']})"
@@ -72,7 +75,9 @@ def _read_instance(record: object, path: Path, index: int) -> Instance | None:
     words = checks.check_words(checks.require(record, "token", place), place)
     head = _inclusive(record, "subj", "head", len(words), place)
     tail = _inclusive(record, "obj", "tail", len(words), place)
-    return Instance(checks.check_entity(checks.join_words(words, head, tail), place), relation, place)
+    return Instance(
+        checks.check_sentence(checks.join_words(words, head, tail), place, limits), relation, place
+    )
 
 
 def _inclusive(record: object, prefix: str, what: str, num_words: int, place: str) -> Span:

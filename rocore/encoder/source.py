@@ -37,17 +37,21 @@ def locate(name: str) -> str:
             raise EncoderError(
                 f"encoder folder must hold config.json, weights and a tokenizer, but {path} has no config.json"
             )
-        if not any(path.glob("*.safetensors")):
-            raise EncoderError(
-                f"encoder folder must hold its weights as safetensors, which can't run code, but {path} has none; "
-                "convert them: AutoModel.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"
-            )
         return str(path)
     if name.startswith((".", "/", "~")):
         raise EncoderError(
             f"encoder folder must exist, but {path} doesn't; give a folder, a hub name or an alias: minilm"
         )
     return name
+
+
+def _check_weights(place: str) -> None:
+    """Refuse a folder whose weights are pickled, or none."""
+    if Path(place).is_dir() and not any(Path(place).glob("*.safetensors")):
+        raise EncoderError(
+            f"encoder folder must hold its weights as safetensors, which can't run code, but {place} has none; "
+            "convert them where you trust them: AutoModel.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"
+        )
 
 
 def _is_encoder_file(name: str) -> bool:
@@ -111,13 +115,19 @@ def load_encoder(name: str) -> Encoder:
 
     place = locate(name)
     try:
-        config = AutoConfig.from_pretrained(place)
+        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
         architecture = architecture_of(config.model_type)
+        _check_weights(place)
         extra = {"add_pooling_layer": False} if architecture.has_pooler else {}
         model = AutoModel.from_pretrained(
-            place, config=config, dtype=torch.float32, use_safetensors=True, **extra
+            place,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            **extra,
         )
-        tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True)
+        tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
         if isinstance(error, EncoderError):
             raise
@@ -143,7 +153,7 @@ def num_layers(name: str) -> int:
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(locate(name))
+        config = AutoConfig.from_pretrained(locate(name), trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise EncoderError(f"encoder `{name}` can't be found: {str(error).splitlines()[0]}") from error
     architecture_of(config.model_type)

@@ -1,11 +1,13 @@
-"""One thread of torch for every test, and the encoders that tests share."""
+"""One thread of torch for every test, and the encoders and the storage that tests share."""
 
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 
 import pytest
 
 from rocore.encoder.source import Encoder
+from rocore.storage import Storage
 
 
 @pytest.fixture(autouse=True)
@@ -41,3 +43,11 @@ def tiny_trunk(monkeypatch: pytest.MonkeyPatch) -> None:
     from .tiny_cache import zeros_trunk
 
     monkeypatch.setattr(cache, "run_trunk", zeros_trunk)
+
+
+@pytest.fixture(params=["file", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """An empty folder by URL, on the file system and on the S3 server."""
+    if request.param == "file":
+        return Storage.at(f"file://{tmp_path}/store")
+    return Storage.at(f"{request.getfixturevalue('bucket')}/some/folder")

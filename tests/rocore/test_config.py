@@ -18,6 +18,7 @@ from rocore.config import (
     override,
     parse_override,
     read_yaml,
+    with_absolute_paths,
     with_overrides,
 )
 from rocore.errors import ConfigError, RocoreError
@@ -418,3 +419,16 @@ def test_config_error_is_a_value_error_that_the_command_line_prints():
     assert issubclass(ConfigError, RocoreError)
     assert issubclass(ConfigError, ValueError)
     assert ConfigError.exit_code == 2
+
+
+def test_with_absolute_paths_leaves_urls_and_hub_names_as_they_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tree = {
+        "data": {"root": "s3://bucket/data?region=eu-west-1"},
+        "encoder": {"name": "s3://bucket/encoder"},
+        "cache": {"root": "here", "store": "s3://bucket/trunks"},
+    }
+    config = with_absolute_paths(make_config(tree))
+    assert (config.data.root, config.encoder.name) == (tree["data"]["root"], tree["encoder"]["name"])
+    assert (config.cache.root, config.cache.store) == (str(tmp_path / "here"), "s3://bucket/trunks")
+    assert with_absolute_paths(make_config({})).encoder.name == "minilm"

@@ -7,7 +7,7 @@ from transformers import BertConfig, BertModel
 from rocore.config import make_config
 from rocore.data.load import load_data
 from rocore.downloads import fetch_folder
-from rocore.encoder.source import load_encoder, locate
+from rocore.encoder.source import load_encoder
 from rocore.errors import EncoderError, StorageError
 from rocore.storage import Storage
 
@@ -105,7 +105,7 @@ def test_encoder_by_url_is_the_same_encoder_and_brings_no_pickle(encoder, url):
 def test_encoder_whose_weights_could_run_code_is_refused(encoder):
     (encoder / "model.safetensors").unlink()
     with pytest.raises(EncoderError, match="must hold its weights as safetensors, which can't run code"):
-        locate(str(encoder))
+        load_encoder(str(encoder))
 
 
 def test_encoder_with_safetensors_never_reads_a_pickle(encoder):

@@ -78,7 +78,12 @@ def test_open_for_after_a_kill_in_its_first_write_begins(resume, tmp_path):
 
 @pytest.mark.parametrize(
     "overrides",
-    [{"train.device": "cpu"}, {"train.num_threads": 3}, {"cache.root": "elsewhere"}],
+    [
+        {"train.device": "cpu"},
+        {"train.num_threads": 3},
+        {"cache.root": "elsewhere"},
+        {"cache.store": "s3://b/c"},
+    ],
     ids=str,
 )
 def test_open_for_resumption_elsewhere_is_taken_and_changes_nothing(overrides, directory):

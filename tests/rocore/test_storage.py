@@ -1,33 +1,40 @@
+import hashlib
 import os
+import pickle
 import signal
 import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from rocore import storage
+from rocore import patience, storage
 from rocore.errors import ConfigError, StorageError
-from rocore.storage import MANIFEST, Storage, is_url
+from rocore.storage import Storage, is_url, sha256
 from tests.conftest import SECRET
 
 
-@pytest.fixture(params=["file", "s3"])
-def store(request, tmp_path):
-    if request.param == "file":
-        return Storage.at(f"file://{tmp_path}/store")
-    return Storage.at(f"{request.getfixturevalue('bucket')}/some/folder")
-
-
 @pytest.fixture
-def folder(tmp_path):
-    root = tmp_path / "here"
-    (root / "inner").mkdir(parents=True)
-    (root / "a.txt").write_text("one")
-    (root / "inner/b.bin").write_bytes(bytes(range(256)))
-    return root
+def refusing():
+    """Return the address of a server that allows nothing, and repeats who asked."""
 
+    class Refusal(BaseHTTPRequestHandler):
+        def answer(self):
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            body = b"<Error><Code>AccessDenied</Code><Message>AKIDOFTHETESTS may not</Message></Error>"
+            self.send_response(403)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(b"" if self.command == "HEAD" else body)
 
-def contents(root):
-    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+        do_GET = do_HEAD = do_POST = do_PUT = answer  # noqa: N815
+
+        def log_message(self, *args):
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusal) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 @pytest.mark.parametrize(("place", "expected"), [("s3://b/a", True), ("file:///a", True), ("a/b", False)])
@@ -42,12 +49,53 @@ def test_is_url_tells_urls_from_paths(place, expected):
         ("s3:///a", "must look like s3://BUCKET/FOLDER"),
         (f"s3://key:{SECRET}@bucket/a", "must not hold credentials"),
         (f"s3://bucket/a?secret_key={SECRET}", "must not hold credentials"),
+        (f"s3://bucket/a?access_key={SECRET}", "must not hold credentials"),
+        (f"s3://bucket/a?endpoint_override=http://key:{SECRET}@host", "must not hold credentials"),
+        ("gs:///a", "must look like s3://BUCKET/FOLDER"),
+        ("file://here/a", r"must look like .* file:///FOLDER"),
+        ("s3://bucket/a/../b", r"must hold no `\.\.`"),
+        ("s3://bucket/a#b", "no `#`"),
+        ("s3://bucket/a?allow_bucket_creation=1", "only endpoint_override, region, scheme, but got"),
+        ("file:///a?region=b", "only nothing, but got"),
     ],
 )
 def test_storage_at_a_url_that_cannot_be_used_says_why_and_keeps_secrets(url, message):
     with pytest.raises(ConfigError, match=message) as raised:
         Storage.at(url)
     assert SECRET not in str(raised.value)
+
+
+def test_storage_at_asks_nothing():
+    assert Storage.at("s3://a-bucket-that-nobody-has/a%20b/").path == "a-bucket-that-nobody-has/a b"
+    assert Storage.at("gs://a-bucket-that-nobody-has").path == "a-bucket-that-nobody-has"
+
+
+def test_storage_by_an_endpoint_in_its_url_needs_none_in_the_environment(bucket, s3_server, monkeypatch):
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    store = Storage.at(f"{bucket}/f?endpoint_override={s3_server.url}")
+    store.write("a/b", b"1")
+    assert Storage.at(store.below("a").url).read("b") == b"1"
+
+
+def test_storage_is_the_same_in_another_process_and_takes_no_credentials_there(bucket, monkeypatch):
+    store = Storage.at(f"{bucket}/f")
+    store.write("a", b"1")
+    assert SECRET.encode() not in (there := pickle.dumps(store))
+    assert pickle.loads(there).read("a") == b"1"
+
+
+def test_storage_keeps_bytes_as_they_are_whatever_a_name_ends_in(store, tmp_path):
+    store.write("a.gz", b"not compressed")
+    assert (store.files(), store.read("a.gz")) == ({"a.gz": 14}, b"not compressed")
+    (tmp_path / "b.bz2").write_bytes(b"nor this")
+    digest = store.upload(tmp_path / "b.bz2", "b.bz2")
+    assert store.files()["b.bz2"] == 8
+    assert store.download("b.bz2", tmp_path / "back") == digest == sha256(tmp_path / "back")
+
+
+def test_storage_below_a_name_of_any_letters_is_found_by_its_url(store):
+    store.below("a b%20?#c").write("d", b"1")
+    assert Storage.at(store.below("a b%20?#c").url).read("d") == b"1"
 
 
 def test_storage_reads_what_was_written(store):
@@ -74,84 +122,7 @@ def test_storage_read_of_what_is_absent_says_so_at_once(store):
         store.read("nothing")
 
 
-def test_pull_gives_back_what_was_pushed(store, folder, tmp_path):
-    store.push(folder)
-    store.pull(tmp_path / "there")
-    assert contents(tmp_path / "there") == contents(folder)
-
-
-def test_push_again_uploads_what_differs_and_removes_what_is_gone(store, folder, tmp_path, monkeypatch):
-    store.push(folder)
-    (folder / "a.txt").unlink()
-    (folder / "inner/b.bin").write_bytes(b"new")
-    (folder / "c").write_text("more")
-    (folder / "d").write_text("kept here")
-    uploaded = []
-    upload = Storage.upload
-    monkeypatch.setattr(
-        Storage, "upload", lambda self, path, name: (uploaded.append(name), upload(self, path, name))
-    )
-    store.push(folder, skip=lambda name: name == "d")
-    assert uploaded == ["c", "inner/b.bin"]
-    assert set(store.files()) == {"c", "inner/b.bin", MANIFEST}
-    (tmp_path / "there").mkdir()
-    store.pull(tmp_path / "there")
-    assert contents(tmp_path / "there") == {"c": b"more", "inner/b.bin": b"new"}
-
-
-def test_pull_again_downloads_only_what_differs(store, folder, tmp_path, monkeypatch):
-    store.push(folder)
-    store.pull(tmp_path / "there")
-    (tmp_path / "there/a.txt").write_text("touched")
-    asked = []
-    download = Storage.download
-    monkeypatch.setattr(
-        Storage,
-        "download",
-        lambda self, name, *a, **k: (asked.append(name), download(self, name, *a, **k))[1],
-    )
-    store.pull(tmp_path / "there")
-    assert asked == ["a.txt"]
-    assert contents(tmp_path / "there") == contents(folder)
-
-
-def test_pull_of_a_flipped_byte_puts_nothing_in_place(store, folder, tmp_path):
-    store.push(folder)
-    store.write("a.txt", b"onE")
-    with pytest.raises(StorageError, match=r"a\.txt .* must have the SHA-256 of the manifest"):
-        store.pull(tmp_path / "there")
-    assert not (tmp_path / "there/a.txt").exists()
-    assert [path for path in (tmp_path / "there").rglob("*") if path.is_file()] == []
-
-
-def test_pull_of_what_was_never_pushed_whole_says_so(store, folder, tmp_path):
-    store.push(folder)
-    store.remove(MANIFEST)
-    with pytest.raises(StorageError, match="must be a folder that was pushed whole"):
-        store.pull(tmp_path / "there")
-
-
-@pytest.mark.parametrize("text", ["{", "[]", '{"../evil": "00"}', '{"/etc/evil": "00"}', '{"a": 1}'])
-def test_pull_with_a_manifest_that_is_none_writes_nothing(store, tmp_path, text):
-    store.write(MANIFEST, text.encode())
-    with pytest.raises(StorageError, match="must map names in the folder to SHA-256"):
-        store.pull(tmp_path / "there")
-    assert not (tmp_path / "there").exists()
-
-
-def test_push_that_was_cut_off_is_not_taken_for_whole(store, folder, tmp_path, monkeypatch):
-    store.push(folder)
-    (folder / "a.txt").write_text("two")
-    monkeypatch.setattr(
-        Storage, "write", lambda self, name, content: (_ for _ in ()).throw(KeyboardInterrupt)
-    )
-    with pytest.raises(KeyboardInterrupt):
-        store.push(folder)
-    with pytest.raises(StorageError, match="must have the SHA-256"):
-        store.pull(tmp_path / "there")
-
-
-def test_storage_waits_for_a_server_that_is_away(s3_server, bucket):
+def test_storage_waits_for_a_server_that_answers_nobody(s3_server, bucket):
     store = Storage.at(f"{bucket}/f")
     os.kill(s3_server.process.pid, signal.SIGSTOP)
     later = threading.Timer(4, os.kill, (s3_server.process.pid, signal.SIGCONT))
@@ -161,12 +132,60 @@ def test_storage_waits_for_a_server_that_is_away(s3_server, bucket):
     assert store.read("late") == b"yes"
 
 
+@pytest.mark.slow
+def test_storage_waits_for_a_server_that_is_away(gate, bucket, caplog):
+    store = Storage.at(f"{bucket}/f")
+    store.write("early", b"yes")
+    gate.shut()
+    later = threading.Timer(20, gate.open)
+    later.start()
+    store.write("late", b"yes")
+    later.join()
+    assert store.files() == {"early": 3, "late": 3}
+    assert "is away" in caplog.text
+
+
+def test_download_that_is_cut_goes_on_where_it_was(gate, bucket, tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "CHUNK", 1 << 20)
+    store = Storage.at(f"{bucket}/f")
+    content = os.urandom(1 << 20) * 8
+    store.write("large", content)
+    gate.cut_after = 3 << 20
+    tries = []
+
+    def open_again(url, what, action):
+        """Try until it works; every failure opens the gate."""
+        while True:
+            tries.append(gate.num_bytes)
+            try:
+                return action()
+            except OSError:
+                gate.open()
+
+    monkeypatch.setattr(storage, "patiently", open_again)
+    assert store.download("large", tmp_path / "large") == hashlib.sha256(content).hexdigest()
+    assert (tmp_path / "large").read_bytes() == content
+    assert len(tries) == 2
+    assert gate.num_bytes < 1.3 * len(content)
+
+
 def test_storage_that_stays_away_says_how_long_it_was_asked(monkeypatch, bucket):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr(storage, "PATIENCE_S", 0.5)
-    with pytest.raises(StorageError, match=r"possible to write x in s3://.* asked for 0.5 s") as raised:
-        Storage.at(f"{bucket}/f").write("x", b"")
+    monkeypatch.setattr(patience, "PATIENCE_S", 0.1)
+    with pytest.raises(StorageError, match=r"possible to read x in s3://.* asked for 0.1 s") as raised:
+        Storage.at(f"{bucket}/f").read("x")
     assert SECRET not in str(raised.value)
+
+
+def test_storage_that_is_refused_says_so_at_once_and_repeats_no_key(bucket, refusing, monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDOFTHETESTS")
+    store = Storage.at(f"{bucket}/f?endpoint_override={refusing}")
+    for ask in (lambda: store.write("x", b""), lambda: store.read("x"), store.files):
+        with pytest.raises(
+            StorageError, match=r"ACCESS_DENIED.*; check the name, and the credentials"
+        ) as raised:
+            ask()
+        assert "AKID" not in str(raised.value)
 
 
 def test_storage_shows_no_secret(bucket):

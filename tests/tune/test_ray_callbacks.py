@@ -33,13 +33,22 @@ FAILED = {"objective": 0.0, "failed": True, "disk_full": False, "error": "loss i
 FULL = "[Errno 28] No space left on device"
 
 
-def make_trial(error=None):
-    return SimpleNamespace(
-        config={"spec": SPEC},
-        pickled_error_file=None,
-        get_pickled_error=lambda: error,
-        get_error=lambda: None,
-    )
+@pytest.fixture
+def make_trial(tmp_path):
+    """Return a function that makes a trial of Ray's, with its error where Ray writes it."""
+
+    def make(error=None):
+        path = tmp_path / "error.pkl"
+        if error is not None:
+            path.write_bytes(pickle.dumps(error))
+        return SimpleNamespace(
+            config={"spec": SPEC},
+            pickled_error_file=str(path),
+            error_file=str(tmp_path / "error.txt"),
+            run_metadata=SimpleNamespace(pickled_error_filename="error.pkl"),
+        )
+
+    return make
 
 
 @pytest.fixture
@@ -59,18 +68,18 @@ def callback(ledger, waiting):
     return LedgerCallback(ledger, SimpleNamespace(wait=waiting.append))
 
 
-def test_callback_turns_a_result_of_rays_into_an_epoch(callback, ledger):
+def test_callback_turns_a_result_of_rays_into_an_epoch(callback, ledger, make_trial):
     callback.on_trial_result(0, [], make_trial(), EPOCH)
     record = ledger.records["0002"]
     assert (record.number, record.params, record.state, record.objective) == (2, {"a": 1}, "running", 0.3)
 
 
-def test_callback_ends_a_trial_that_says_why_it_failed(callback, ledger):
+def test_callback_ends_a_trial_that_says_why_it_failed(callback, ledger, make_trial):
     callback.on_trial_result(0, [], make_trial(), FAILED)
     assert (ledger.records["0002"].state, ledger.records["0002"].error) == ("failed", "loss is nan")
 
 
-def test_callback_stops_the_sweep_and_not_the_trial_where_the_disk_is_full(callback, ledger):
+def test_callback_stops_the_sweep_and_not_the_trial_where_the_disk_is_full(callback, ledger, make_trial):
     with pytest.raises(DiskFullError, match="No space left"):
         callback.on_trial_result(0, [], make_trial(), FAILED | {"disk_full": True, "error": FULL})
     saving = RayTaskError("save", FULL, RuntimeError("I/O error: No space left on device (os error 28)"))
@@ -87,7 +96,7 @@ def test_callback_stops_the_sweep_and_not_the_trial_where_the_disk_is_full(callb
     ],
 )
 def test_callback_lets_a_trial_whose_process_was_lost_wait_for_another(
-    callback, ledger, waiting, error, cause
+    callback, ledger, waiting, error, cause, make_trial
 ):
     callback.on_trial_error(0, [], make_trial(error))
     record = ledger.records["0002"]
@@ -98,7 +107,7 @@ def test_callback_lets_a_trial_whose_process_was_lost_wait_for_another(
     assert "\n" not in record.error
 
 
-def test_callback_does_not_try_a_trial_again_that_ran_out_of_memory(callback, ledger, waiting):
+def test_callback_does_not_try_a_trial_again_that_ran_out_of_memory(callback, ledger, waiting, make_trial):
     callback.on_trial_error(0, [], make_trial(OutOfMemoryError("2 GiB over the limit")))
     assert (ledger.records["0002"].state, waiting) == ("failed", [])
     assert "2 GiB over the limit" in ledger.records["0002"].error
@@ -148,11 +157,32 @@ def test_callback_takes_a_process_that_nobody_reaches_for_lost_with_its_node():
     )
 
 
-def test_callback_finds_the_error_where_ray_has_just_written_it(callback, ledger, waiting, tmp_path):
-    (tmp_path / "error.pkl").write_bytes(pickle.dumps(NodeDiedError("node 12 died")))
-    trial = make_trial()
-    trial.pickled_error_file = str(tmp_path / "error.pkl")
-    callback.on_trial_error(0, [], trial)
+def test_callback_finds_the_error_where_ray_has_just_written_it(callback, ledger, waiting, make_trial):
+    callback.on_trial_error(0, [], make_trial(NodeDiedError("node 12 died")))
     assert waiting == [SPEC]
     assert ledger.records["0002"].num_lost == 0
     assert "node 12 died" in ledger.records["0002"].error
+
+
+def test_callback_lets_nobody_look_for_the_pickle_in_the_sweeps_storage(callback, make_trial):
+    trial = make_trial(NodeDiedError("node 12 died"))
+    callback.on_trial_error(0, [], trial)
+    assert trial.run_metadata.pickled_error_filename is None
+
+
+class Opened:
+    """Its pickle runs code."""
+
+    def __reduce__(self):
+        return pytest.fail, ("the pickle was read",)
+
+
+def test_callback_of_an_error_that_everybody_may_write_takes_the_text(
+    callback, ledger, waiting, make_trial, tmp_path
+):
+    trial = make_trial(Opened())
+    (tmp_path / "error.pkl").chmod(0o666)
+    (tmp_path / "error.txt").write_text("killed by signal 9\n")
+    callback.on_trial_error(0, [], trial)
+    assert waiting == [SPEC]
+    assert "killed by signal 9" in ledger.records["0002"].error

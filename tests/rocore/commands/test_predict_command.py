@@ -140,3 +140,11 @@ def test_predict_of_a_run_without_gold_gives_clusters(run, pools, write_config, 
     written = predictions((tmp_path / "run" / "predictions.jsonl").read_text())
     found = predictions(run("predict", tmp_path / "run", novel).stdout)
     assert [found[row["index"]]["cluster"] for row in written] == [row["cluster"] for row in written]
+
+
+def test_predict_of_a_sentence_beyond_the_runs_limit_names_it(trained, run, tmp_path):
+    sentence = {"text": "x" * 20_001, "head": [0, 1], "tail": [1, 2]}
+    (tmp_path / "long.jsonl").write_text(json.dumps(sentence) + "\n")
+    result = run("predict", trained["standard"], tmp_path / "long.jsonl")
+    assert result.exit_code == 2
+    assert "long.jsonl line 1: a sentence must have at most 20000 characters, but has 20001" in result.stderr

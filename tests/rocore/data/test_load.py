@@ -219,3 +219,10 @@ def test_choose_hidden_folds_are_disjoint_and_do_not_depend_on_order():
 def test_choose_hidden_too_few_relations_raises(num_relations, fold, match):
     with pytest.raises(DataError, match=match):
         choose_hidden(tuple("abcdef"), PseudoNovelConfig(num_relations=num_relations, fold=fold))
+
+
+@pytest.mark.parametrize(("key", "value"), [("max_file_mib", 1e-4), ("max_sentence_characters", 2)])
+def test_load_data_beyond_a_limit_of_the_configuration_names_its_key(write, tmp_path, key, value):
+    config = jsonl_config(write, tmp_path, ["a", "b"], ["c", "d"], **{key: value})
+    with pytest.raises(DataError, match=rf"k\.jsonl.* raise data\.{key}$"):
+        load_data(config)

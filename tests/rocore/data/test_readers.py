@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from rocore.data.checks import Limits
 from rocore.data.fewrel import read_fewrel
 from rocore.data.instance import Sentence
 from rocore.data.jsonl import iter_jsonl, read_jsonl, read_sentences
@@ -251,3 +252,37 @@ def test_read_jsonl_empty_file_raises(write, read):
 def test_read_jsonl_absent_file_raises(tmp_path):
     with pytest.raises(DataError, match="must be readable"):
         read_jsonl(tmp_path / "d.jsonl")
+
+
+@pytest.fixture(params=["fewrel", "tacred", "jsonl", "sentences"])
+def short_file(request, write, fewrel_record):
+    """One sentence of at most 30 characters in each format: its reader and its file."""
+    record = {"tokens": LINE["tokens"], "head": LINE["head"], "tail": LINE["tail"], "relation": "r"}
+    return {
+        "fewrel": (read_fewrel, lambda: write("f.json", {"P1": [fewrel_record()]}), r"f\.json P1\[0\]"),
+        "tacred": (read_tacred, lambda: write("t.json", [TACRED]), r"t\.json \[0\] \(id e779\)"),
+        "jsonl": (read_jsonl, lambda: write("j.jsonl", lines(record)), r"j\.jsonl line 1"),
+        "sentences": (read_sentences, lambda: write("s.jsonl", lines(record)), r"s\.jsonl line 1"),
+    }[request.param]
+
+
+def test_readers_of_a_sentence_at_the_limit_take_it_and_above_it_name_the_place(short_file):
+    read, make, place = short_file
+    path = make()
+    length = len(read(path)[0].sentence.text)
+    assert len(read(path, Limits(1.0, length))) == 1
+    message = f"^{place}: a sentence must have at most {length - 1} characters, but has {length}; .*data.max_sentence"
+    with pytest.raises(DataError, match=message):
+        read(path, Limits(1.0, length - 1))
+
+
+def test_readers_of_a_file_that_is_too_large_do_not_open_it(short_file):
+    read, make, _ = short_file
+    path = make()
+    mib = path.stat().st_size / 2**20
+    assert len(read(path, Limits(mib, 1000))) == 1
+    path.write_bytes(b"{" * (path.stat().st_size + 1))
+    with pytest.raises(
+        DataError, match=rf"at most .* MiB, but .*{path.name} has 0\.0; .* raise data\.max_file_mib"
+    ):
+        read(path, Limits(mib, 1000))

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,10 +56,20 @@ def test_load_config_that_is_no_json_is_refused(tmp_path: Path, load: Callable[[
 
 def test_load_folder_without_weights_is_refused(tmp_path: Path) -> None:
     encoder_of("bert").model.config.save_pretrained(tmp_path)
-    with pytest.raises(
-        EncoderError, match=r"encoder `.*` must be a folder with an encoder.*loading it failed"
-    ):
+    with pytest.raises(EncoderError, match=r"must hold its weights as safetensors.* has none"):
         load_encoder(str(tmp_path))
+
+
+@pytest.mark.parametrize("load", [load_encoder, num_layers])
+def test_load_folder_that_brings_its_own_code_never_runs_it(
+    tmp_path: Path, load: Callable[[str], object]
+) -> None:
+    (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\nclass Config: pass\n")
+    config = {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModel": "own.Config"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(EncoderError, match="custom code"):
+        load(str(tmp_path))
+    assert not (tmp_path / "ran").exists()
 
 
 def test_load_name_that_the_hub_does_not_give_is_refused(
