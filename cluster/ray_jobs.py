@@ -6,10 +6,12 @@
 """
 
 import asyncio
+import shutil
 import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -46,8 +48,9 @@ def submit(address: str, job: str, entrypoint: str, package: Path | None, packag
         return
     if state is not None:
         client.delete_job(job)
-    runtime_env = _environment(package, packages) if package else {}
-    _submit(client, entrypoint=entrypoint, submission_id=job, runtime_env=runtime_env)
+    with TemporaryDirectory() as folder:
+        runtime_env = _environment(package, packages, Path(folder)) if package else {}
+        _submit(client, entrypoint=entrypoint, submission_id=job, runtime_env=runtime_env)
     click.echo(f"{job} is submitted; it runs on by itself")
 
 
@@ -132,8 +135,13 @@ async def _follow(lines: AsyncIterator[str]) -> None:
         click.echo(text, nl=False)
 
 
-def _environment(project: Path, packages: str) -> dict[str, Any]:
+def _environment(project: Path, packages: str, folder: Path) -> dict[str, Any]:
     """Return the runtime environment that carries a project: its own files, and what pip installs beside them.
+
+    Args:
+        project: Its folder.
+        packages: `lock` or `none`.
+        folder: Where its own files, and nothing else that lies in it, are put together.
 
     Raises:
         ClusterError: If there is no project, or it is too large to travel.
@@ -143,17 +151,17 @@ def _environment(project: Path, packages: str) -> dict[str, Any]:
         raise ClusterError(
             f"{project} must be this project's folder, but lacks {', '.join(missing)}; run the command from there"
         )
-    files = [path for name in PACKAGED for path in [project / name, *(project / name).rglob("*")]]
-    size = sum(path.stat().st_size for path in files if path.is_file())
+    for name in PACKAGED:
+        if (project / name).is_dir():
+            shutil.copytree(project / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(project / name, folder / name)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if size > LARGEST_MIB * 2**20:
         raise ClusterError(
             f"the project must be at most {LARGEST_MIB} MiB to travel, but has {size / 2**20:.0f}; keep data elsewhere"
         )
-    environment: dict[str, Any] = {
-        "working_dir": str(project),
-        # Ray reads these as a .gitignore: everything but what is named.
-        "excludes": ["/*", *(f"!/{name}" for name in PACKAGED), "__pycache__/"],
-    }
+    environment: dict[str, Any] = {"working_dir": str(folder)}
     if packages == "lock":
         environment["pip"] = [f"-r ${{RAY_RUNTIME_ENV_CREATE_WORKING_DIR}}/{LOCK}"]
     return environment
