@@ -2,13 +2,17 @@
 
 import fcntl
 import hashlib
+import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from rocore.errors import StorageError
-from rocore.storage import MANIFEST, Storage
+from rocore.errors import StorageAwayError, StorageError
+from rocore.storage import Choice, Storage, every, sha256
+
+SHOWN = 10
 
 log = logging.getLogger(__name__)
 
@@ -18,11 +22,12 @@ def cache_root(root: str | None) -> Path:
     return Path(root or os.environ.get("ROCORE_CACHE") or "~/.cache/rocore").expanduser().absolute()
 
 
-def fetch_folder(url: str, wanted: Callable[[str], bool] = lambda _name: True) -> Path:
+def fetch_folder(url: str, wanted: Choice = every) -> Path:
     """Return a local copy of a folder, `<cache>/downloads/<digest of the URL>`, brought up to date.
 
-    What `rocore data push` has written is checked against its checksums; of what somebody else has put there, only
-    sizes are compared, and a warning says so. Of several processes of this machine, one downloads and the others wait.
+    What `rocore data push` has written is checked against its checksums; where it can't be reached, the copy serves if
+    it is still what was checked. Of what somebody else has put there, only sizes and times are compared, and a warning
+    says so. Of several processes of this machine, one downloads and the others wait.
 
     Args:
         url: Of the folder.
@@ -34,19 +39,52 @@ def fetch_folder(url: str, wanted: Callable[[str], bool] = lambda _name: True) -
     storage = Storage.at(url)
     folder = cache_root(None) / "downloads" / hashlib.sha256(url.encode()).hexdigest()[:24]
     folder.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if storage.exists(MANIFEST):
-            storage.pull(folder, skip=lambda name: not wanted(name))
-        else:
-            _copy(storage, folder, wanted)
+    try:
+        manifest = storage.manifest()  # before the lock: while the store is away, all wait at once
+        with _alone(folder):
+            _bring(storage, manifest, folder, wanted)
+    except StorageAwayError as error:
+        with _alone(folder):
+            if not _was_checked(folder, wanted):
+                raise
+        log.warning("%s; the copy of it on this machine is used", error)
     return folder
 
 
-def _copy(storage: Storage, folder: Path, wanted: Callable[[str], bool]) -> None:
-    if not storage.fetch(folder, wanted=wanted):
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _bring(storage: Storage, manifest: dict[str, str] | None, folder: Path, wanted: Choice) -> None:
+    names = list(storage.files() if manifest is None else manifest)
+    if not any(map(wanted, names)):
         raise StorageError(
-            f"{storage.url} must be a folder with files in it, but holds none that are wanted; "
-            "put them there with `rocore data push FOLDER URL`"
+            f"{storage.url} must hold the files that are wanted, but holds {_listed(names) or 'none'}; correct the "
+            "names, or put files there with `rocore data push FOLDER URL`"
         )
-    log.warning("%s was not put there by `rocore data push`: its files aren't checked", storage.url)
+    if manifest is None:
+        storage.fetch(folder, wanted=wanted)
+        log.warning("%s was not put there by `rocore data push`: its files aren't checked", storage.url)
+        return
+    storage.pull(folder, skip=lambda name: not wanted(name))
+    temporary = folder.with_suffix(".json.tmp")
+    temporary.write_text(json.dumps(manifest), encoding="utf-8")
+    temporary.replace(folder.with_suffix(".json"))
+
+
+def _was_checked(folder: Path, wanted: Choice) -> bool:
+    """Tell whether the copy holds, as they were checked, all that is wanted of the folder as it was seen last."""
+    try:
+        manifest = json.loads(folder.with_suffix(".json").read_text(encoding="utf-8"))
+        files = {name: digest for name, digest in manifest.items() if wanted(name)}
+        return bool(files) and all(sha256(folder / name) == digest for name, digest in files.items())
+    except FileNotFoundError:
+        return False
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

@@ -49,6 +49,10 @@ class StorageError(RocoreError, RuntimeError):
     exit_code = 4
 
 
+class StorageAwayError(StorageError):
+    """A place named by URL that couldn't be reached for as long as it was asked."""
+
+
 class SweepError(RocoreError, RuntimeError):
     """A sweep that ended without a result: every trial failed, or what runs the trials was lost."""
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from rocore.errors import DiskFullError, StorageError
+from rocore.errors import DiskFullError, StorageAwayError, StorageError
 
 PATIENCE_S = 180.0
 """How long a store may be away before that is an error, counted from the first failure of one action."""
@@ -44,7 +44,7 @@ def patiently(url: str, what: str, action: Callable[[], Result]) -> Result:
         action: May be done several times.
 
     Raises:
-        StorageError: If it can't be done.
+        StorageError: If it can't be done; a StorageAwayError if that may be another time.
         DiskFullError: If the disk here is full.
     """
     away_since: float | None = None
@@ -61,7 +61,7 @@ def patiently(url: str, what: str, action: Callable[[], Result]) -> Result:
                 log.warning("%s is away (%s); it is asked for %g s", url, reason, PATIENCE_S)
                 away_since, pause = now, FIRST_PAUSE_S
             if now - away_since + pause > PATIENCE_S:
-                raise StorageError(
+                raise StorageAwayError(
                     f"it must be possible to {what} in {url}, but {reason}; it was asked for {PATIENCE_S:g} s: check "
                     "the address, the network and the server, and try again"
                 ) from None

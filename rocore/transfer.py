@@ -26,6 +26,10 @@ Value = TypeVar("Value")
 
 def push(storage: Storage, folder: Path, skip: Choice) -> list[str]:
     """Do what `Storage.push` says."""
+    if not folder.is_dir():
+        raise StorageError(
+            f"what is pushed to {storage.url} must be a folder, but {folder} isn't; check its name"
+        )
     here = {name: path for name, path in _walk(folder) if not skip(name)}
     before, touched = storage.manifest(), _read_pending(storage)
     there = storage.files() if before is not None else {}

@@ -36,7 +36,7 @@ Exit codes:
   1    a sweep that failed: every trial failed, or the disk is full; also a bug, with its traceback
   2    a wrong option, configuration, data file or directory; the message says what to repair
   3    training diverged
-  4    a cluster or an object store that can't be reached
+  4    a cluster or an object store that can't be reached, or a store that holds something else than it should
   130  interrupted, and to be resumed
 
 \b

@@ -1,8 +1,8 @@
 """Find the files that a configuration names."""
 
 import difflib
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
 
 from rocore.config import Files
 from rocore.downloads import fetch_folder
@@ -25,7 +25,7 @@ def resolve(root: str, names: Files, role: str) -> dict[str, Path]:
     Raises:
         DataError: If the folder or a file is absent, or a glob matches several.
     """
-    folder = fetch_folder(root) if is_url(root) else Path(root).expanduser()
+    folder = fetch_folder(root, _named_by(names)) if is_url(root) else Path(root).expanduser()
     if not folder.is_dir():
         raise DataError(
             f"`data.root` must be a folder, but {root!r} isn't one (relative to {Path.cwd()}); "
@@ -39,6 +39,15 @@ def resolve(root: str, names: Files, role: str) -> dict[str, Path]:
             raise DataError(f"`data.{role}` must name each file once, but {relative} comes twice; remove one")
         found[relative] = path
     return found
+
+
+def _named_by(names: Files) -> Callable[[str], bool]:
+    """Return what tells whether a file may be meant: of a store's folder, no other is downloaded."""
+
+    def is_meant(file: str) -> bool:
+        return any("**" in name or PurePosixPath(file).match(name) for name in names)
+
+    return is_meant
 
 
 def _resolve_one(folder: Path, name: str, role: str) -> Path:

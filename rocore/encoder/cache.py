@@ -77,6 +77,7 @@ class TrunkCache:
         stores, faults = self._attach(keys)
         if not faults:
             return stores
+        built: dict[int, TrunkKey] = {}
         try:
             with self._lock(f"{source.fingerprint[:16]}-{encoder.fingerprint[:16]}.lock", fcntl.LOCK_EX):
                 stores, faults = self._attach(keys)  # another process may have built them meanwhile
@@ -89,8 +90,8 @@ class TrunkCache:
                     tokenized = tokenize(source, encoder.tokenizer, max_pieces)
                     advance = progress(f"frozen trunk of {source.name}", len(source.sentences))
                     absent = {r: key(r) for r in others if not is_whole(self.folder / key(r).digest)}
-                    missing = {r: keys[r] for r in faults} | absent
-                    self._build(dict(sorted(missing.items())), source, encoder, tokenized, device, advance)
+                    built = dict(sorted(({r: keys[r] for r in faults} | absent).items()))
+                    self._build(built, source, encoder, tokenized, device, advance)
                     stores, faults = self._attach(keys)
         except OSError as error:
             raise CacheError(
@@ -102,6 +103,8 @@ class TrunkCache:
                 f"the trunk cache must give back what was written, but {self.folder}: {next(iter(faults.values()))}; "
                 "check the disk or set `cache.root` (or ROCORE_CACHE) to another folder"
             )
+        if self.store is not None:  # without the lock: who waits for it needs no upload
+            self.store.push({key: self.folder / key.digest for key in built.values()})
         return stores
 
     def _attach(self, keys: Mapping[int, TrunkKey]) -> tuple[dict[int, TokenStore], dict[int, str]]:
@@ -166,8 +169,6 @@ class TrunkCache:
                         hidden_size=encoder.hidden_size,
                     )
                     self._publish(folder, keys[r])
-                    if self.store is not None:
-                        self.store.push(keys[r], self.folder / keys[r].digest)
             finally:
                 for folder in folders.values():
                     shutil.rmtree(folder, ignore_errors=True)

@@ -8,7 +8,7 @@ from rocore.config import make_config
 from rocore.data.load import load_data
 from rocore.downloads import fetch_folder
 from rocore.encoder.source import load_encoder
-from rocore.errors import EncoderError, StorageError
+from rocore.errors import EncoderError, StorageAwayError, StorageError
 from rocore.storage import Storage
 
 
@@ -69,9 +69,79 @@ def test_data_that_somebody_else_uploaded_is_taken_with_a_warning(data, url, cap
     assert "its files aren't checked" in caplog.text
 
 
-def test_fetch_folder_of_nothing_says_how_to_put_it_there(url):
-    with pytest.raises(StorageError, match=r"holds none .*rocore data push"):
-        fetch_folder(url)
+def test_data_root_by_url_brings_only_the_files_that_are_named(data, url):
+    (data / "large.bin").write_text("of no use")
+    Storage.at(url).push(data)
+    load(url)
+    assert {path.name for path in fetch_folder(url, lambda name: name == "known.jsonl").iterdir()} == {
+        "known.jsonl",
+        "novel.jsonl",
+    }
+
+
+@pytest.mark.parametrize("name", ["*nown.jsonl", "**/known.jsonl"])
+def test_data_files_by_url_may_be_named_by_a_glob(data, url, name):
+    Storage.at(url).push(data)
+    keys = {"format": "jsonl", "root": url, "known": name, "novel": "novel.jsonl"}
+    assert load_data(make_config({"data": keys}).data).corpus.num_known_relations == 2
+
+
+@pytest.fixture
+def away(monkeypatch):
+    """Return a function that takes every store away."""
+
+    def take_away():
+        def ask(self, what, action):
+            raise StorageAwayError("it is away")
+
+        monkeypatch.setattr(Storage, "_ask", ask)
+
+    return take_away
+
+
+def test_data_whose_store_is_away_comes_from_the_copy(data, url, away, caplog):
+    Storage.at(url).push(data)
+    before = load(url).corpus.files
+    away()
+    assert load(url).corpus.files == before
+    assert "it is away; the copy of it on this machine is used" in caplog.text
+
+
+def test_data_whose_store_is_away_and_whose_copy_is_not_what_was_checked_is_an_error(data, url, away):
+    Storage.at(url).push(data)
+    load(url)
+    (fetch_folder(url) / "known.jsonl").write_text("torn")
+    away()
+    with pytest.raises(StorageAwayError, match="it is away"):
+        load(url)
+
+
+def test_data_that_was_never_checked_is_an_error_where_its_store_is_away(data, url, away):
+    for path in data.iterdir():
+        Storage.at(url).upload(path, path.name)
+    load(url)
+    away()
+    with pytest.raises(StorageAwayError, match="it is away"):
+        load(url)
+
+
+def test_data_that_somebody_else_uploaded_anew_is_fetched_again(data, url):
+    for path in data.iterdir():
+        Storage.at(url).upload(path, path.name)
+    load(url)
+    (data / "known.jsonl").write_text(lines([1, 7]))
+    Storage.at(url).upload(data / "known.jsonl", "known.jsonl")
+    assert load(url).corpus.known_relations == ("r1", "r7")
+
+
+@pytest.mark.parametrize("put", [[], ["other.jsonl"]])
+def test_fetch_folder_of_nothing_wanted_says_what_is_there(url, put):
+    for name in put:
+        Storage.at(url).write(name, b"1")
+    with pytest.raises(
+        StorageError, match=rf"but holds {', '.join(put) or 'none'}; correct .*rocore data push"
+    ):
+        fetch_folder(url, lambda name: name == "known.jsonl")
 
 
 def test_data_root_on_an_object_store_is_read(data, bucket):
@@ -99,7 +169,7 @@ def encoder(tmp_path, minilm):
 def test_encoder_by_url_is_the_same_encoder_and_brings_no_pickle(encoder, url):
     Storage.at(url).push(encoder)
     assert load_encoder(url).fingerprint == load_encoder(str(encoder)).fingerprint
-    assert not list(fetch_folder(url, lambda name: False).glob("*.bin"))
+    assert not list(fetch_folder(url, lambda name: name == "config.json").glob("*.bin"))
 
 
 def test_encoder_whose_weights_could_run_code_is_refused(encoder):

@@ -3,7 +3,7 @@ import errno
 import pytest
 
 from rocore import patience
-from rocore.errors import DiskFullError, StorageError
+from rocore.errors import DiskFullError, StorageAwayError, StorageError
 from rocore.patience import PATIENCE_S, patiently, without_secrets
 from tests.conftest import CREDENTIALS, SECRET
 
@@ -84,7 +84,7 @@ def test_patiently_gives_up_at_once_where_it_would_fail_again(clock, error):
 
 
 def test_patiently_gives_up_when_its_patience_is_at_an_end(clock):
-    with pytest.raises(StorageError, match=r"curlCode: 7, .*; it was asked for 180 s: check the address"):
+    with pytest.raises(StorageAwayError, match=r"curlCode: 7, .*; it was asked for 180 s: check the address"):
         patiently("s3://b", "read a", failing(*[OSError(REFUSED)] * 1000))
     assert PATIENCE_S - 8 <= clock.now - 1000 <= PATIENCE_S
     assert max(clock.pauses) == 8.0

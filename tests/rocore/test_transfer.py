@@ -51,6 +51,13 @@ def test_push_of_nothing_is_a_whole_folder(store, tmp_path):
     assert store.manifest() == {}
 
 
+def test_push_of_what_is_not_there_leaves_the_store_as_it_was(store, folder, tmp_path):
+    store.push(folder)
+    with pytest.raises(StorageError, match=r"must be a folder, but .*nowhere isn't"):
+        store.push(tmp_path / "nowhere")
+    store.pull(tmp_path / "there")
+
+
 def test_push_leaves_what_is_skipped_as_it_is_there(store, folder, tmp_path):
     store.push(folder)
     (folder / "a.txt").write_text("other")

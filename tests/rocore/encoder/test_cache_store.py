@@ -6,8 +6,9 @@ import pytest
 
 from rocore.encoder import cache as cache_module
 from rocore.encoder.cache import TrunkCache
+from rocore.encoder.cache_entry import try_lock
 from rocore.encoder.cache_store import FILES
-from rocore.errors import ConfigError
+from rocore.errors import ConfigError, StorageAwayError
 from rocore.progress import silent
 from rocore.storage import MANIFEST, Storage
 from tests.rocore.tiny_cache import CPU, ENCODER, SOURCE, zeros_trunk
@@ -95,7 +96,36 @@ def test_store_that_cannot_be_used_is_a_warning(get, passes, caplog, tmp_path):
     with caplog.at_level(logging.WARNING):
         get("first", url=f"file://{tmp_path}/file/store")
     assert passes == [[2]]
-    assert "can't be put into its store" in caplog.text
+    assert "the trunk cache goes on without its store: " in caplog.text
+
+
+def test_store_that_is_away_is_waited_for_once_before_the_pass_and_once_after_it(
+    get, passes, url, monkeypatch, caplog
+):
+    asked = []
+
+    def away(self, what, action):
+        asked.append(what.split()[0])
+        raise StorageAwayError("it is away")
+
+    monkeypatch.setattr(Storage, "_ask", away)
+    get("first", 2, 3)
+    assert passes == [[2, 3]]
+    assert asked == ["look", "remove"]
+    assert caplog.text.count("goes on without its store: it is away") == 2
+
+
+def test_entries_are_put_there_when_nobody_waits_for_the_lock(get, passes, url, monkeypatch, tmp_path):
+    free = []
+
+    def push(self, folder, **_):
+        (lock,) = (tmp_path / "first/trunk").glob("*-*.lock")
+        with lock.open("w") as file:
+            free.append(try_lock(file))
+
+    monkeypatch.setattr(Storage, "push", push)
+    get("first")
+    assert free == [True]
 
 
 def test_store_whose_url_is_none_is_refused(get):
