@@ -6,15 +6,44 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from rocore.errors import ConfigError
-from rocore.storage import is_url
+from rocore.storage import Storage, is_url
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Files = tuple[str, ...]
+
+
+def _check_place(place: str) -> str:
+    """Refuse a URL that can't be used, or that holds credentials: configurations are written down."""
+    return Storage.at(place).url if is_url(place) else place
+
+
+def _check_url(url: str) -> str:
+    return Storage.at(url).url
+
+
+def _check_folder(folder: str) -> str:
+    if is_url(folder):
+        raise ValueError(
+            "`cache.root` must be a folder of this machine, but got a URL; set cache.store to it"
+        )
+    return folder
+
+
+Place = Annotated[str, AfterValidator(_check_place)]
+"""A path or a URL."""
 
 
 class Section(BaseModel):
@@ -52,7 +81,7 @@ class DataConfig(Section):
 
     format: Literal["builtin", "fewrel", "tacred", "jsonl"] = "builtin"
     """Reader."""
-    root: str = "."
+    root: Place = "."
     """Folder that `known` and `novel` are relative to; itself relative to the working directory. Or its URL."""
     known: Files = ()
     """File or files with known relations; a glob must match exactly one file."""
@@ -95,7 +124,7 @@ class DataConfig(Section):
 class EncoderConfig(Section):
     """The pretrained encoder f."""
 
-    name: str = "minilm"
+    name: Place = "minilm"
     """`minilm`, a folder or its URL, or a hub name such as bert-base-uncased."""
     output_layer: Count = 8
     """r: the one layer that is fine-tuned; layers below it are frozen, layers above it are never run."""
@@ -177,12 +206,12 @@ class TrainConfig(Section):
 class CacheConfig(Section):
     """The frozen-trunk cache."""
 
-    root: str | None = None
+    root: Annotated[str, AfterValidator(_check_folder)] | None = None
     """Folder. Null: $ROCORE_CACHE, else ~/.cache/rocore."""
     max_gib: Positive | None = 50.0
     """GiB that it may hold. Before an entry is built, those that were not used for longest make room, except what a
     running trial maps. Null: no bound, nothing is removed."""
-    store: str | None = None
+    store: Annotated[str, AfterValidator(_check_url)] | None = None
     """URL of a folder, for example s3://BUCKET/trunks: entries that this machine lacks come from there, and those that
     it builds go there. Null: none."""
     layers: tuple[int, ...] = ()

@@ -78,6 +78,19 @@ def assert_same(store, other):
     assert (store.spans == other.spans).all()
 
 
+def test_get_of_a_missing_entry_builds_those_of_the_other_layers_in_the_same_pass(get, passes):
+    assert set(get(2, others=(2, 3, 4))) == {2}
+    get(3, others=(2, 3, 4))
+    get(4)
+    assert passes == [[2, 3, 4]]
+
+
+def test_get_of_an_entry_that_is_there_builds_no_other(get, passes):
+    get(2)
+    get(2, others=(2, 3))
+    assert passes == [[2]]
+
+
 def test_get_builds_other_layers_in_the_same_pass_and_none_where_nothing_is_missing(get, passes):
     assert set(get(3, others=(2, 3, 4))) == {3}
     get(4, others=(2, 3, 4, 5))

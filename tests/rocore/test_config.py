@@ -432,3 +432,21 @@ def test_with_absolute_paths_leaves_urls_and_hub_names_as_they_are(tmp_path, mon
     assert (config.data.root, config.encoder.name) == (tree["data"]["root"], tree["encoder"]["name"])
     assert (config.cache.root, config.cache.store) == (str(tmp_path / "here"), "s3://bucket/trunks")
     assert with_absolute_paths(make_config({})).encoder.name == "minilm"
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        ({"data": {"root": "s3://key:hidden@bucket/a"}}, "must not hold credentials"),
+        ({"encoder": {"name": "s3://bucket/a?secret_key=hidden"}}, "must not hold credentials"),
+        ({"cache": {"store": "https://host/a"}}, "must look like s3://BUCKET/FOLDER"),
+        ({"cache": {"store": "a/folder"}}, "must look like s3://BUCKET/FOLDER"),
+        ({"cache": {"root": "s3://bucket/a"}}, "must be a folder of this machine.* set cache.store"),
+    ],
+    ids=str,
+)
+def test_make_config_refuses_urls_that_cannot_be_used_before_they_are_written_down(tree, message):
+    with pytest.raises(ConfigError, match=message) as raised:
+        make_config(tree, "my.yaml")
+    assert "in my.yaml" in str(raised.value)
+    assert "hidden" not in str(raised.value)

@@ -125,3 +125,16 @@ def test_data_fetch_unknown_data_set_is_refused():
     result = run("fetch", "fewrle")
     assert result.exit_code == 2
     assert "'fewrle' is not 'fewrel'" in result.output
+
+
+def test_data_push_says_what_is_there_and_refuses_what_is_no_folder(config, tmp_path):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/known.jsonl").write_bytes((tmp_path / "known.jsonl").read_bytes())
+    url = f"file://{tmp_path}/there"
+    for _ in range(2):
+        result = run("push", tmp_path / "here", url)
+        assert (result.exit_code, result.stdout) == (0, "known.jsonl\n")
+    assert run("push", tmp_path / "nowhere", url).exit_code == 2
+    result = run("push", tmp_path / "here", "https://host/a")
+    assert result.exit_code == 2
+    assert "must look like s3://BUCKET/FOLDER" in result.stderr

@@ -7,8 +7,12 @@ import sys
 import time
 
 import pytest
+from transformers import BertConfig, BertModel
 
-from rocore.config import load_config
+from rocore.config import BuiltinConfig, load_config
+from rocore.data.builtin import generate
+from rocore.encoder import cache
+from tests.conftest import SECRET
 
 MODES = pytest.mark.parametrize("mode", ["standard", "incremental"])
 
@@ -179,3 +183,54 @@ def test_train_killed_and_resumed_finds_what_an_uninterrupted_run_finds(
     assert found_in(folder) == found_in(uninterrupted)
     rows = [json.loads(line)["epoch"] for line in (folder / "epochs.jsonl").read_text().splitlines()]
     assert rows == list(range(1, 11))
+
+
+@pytest.fixture
+def stored(bucket, run, minilm, tmp_path):
+    """Keys that name data, encoder and the trunk cache's store by their URLs on an S3 server."""
+    BertModel(
+        BertConfig(
+            vocab_size=len(minilm.tokenizer),
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=16,
+        )
+    ).save_pretrained(tmp_path / "encoder")
+    minilm.tokenizer.save_pretrained(tmp_path / "encoder")
+    (tmp_path / "data").mkdir()
+    pools = generate(BuiltinConfig(num_known_relations=4, num_novel_relations=3, instances_per_relation=10))
+    for name, instances in zip(("known", "novel"), pools, strict=True):
+        rows = [
+            {
+                "text": i.sentence.text,
+                "head": i.sentence.head,
+                "tail": i.sentence.tail,
+                "relation": i.relation,
+            }
+            for i in instances
+        ]
+        (tmp_path / "data" / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name in ("data", "encoder"):
+        assert run("data", "push", tmp_path / name, f"{bucket}/{name}").exit_code == 0
+    return {
+        "data": {"format": "jsonl", "root": f"{bucket}/data", "known": "known.jsonl", "novel": "novel.jsonl"},
+        "encoder": {"name": f"{bucket}/encoder"},
+        "cache": {"store": f"{bucket}/trunks"},
+    }
+
+
+def test_train_with_everything_on_an_object_store_finds_the_same_on_a_machine_that_has_nothing(
+    stored, run, write_config, tmp_path, monkeypatch
+):
+    passes, real = [], cache.run_trunk
+    monkeypatch.setattr(cache, "run_trunk", lambda *a, **k: (passes.append(1), real(*a, **k)))
+    for machine in ("first", "second"):
+        monkeypatch.setenv("ROCORE_CACHE", str(tmp_path / machine))
+        stored["cache"]["root"] = str(tmp_path / machine)
+        config = write_config(tmp_path / f"{machine}.yaml", **stored)
+        result = run("train", config, "--out", tmp_path / f"run-{machine}")
+        assert result.exit_code == 0, result.stderr
+    assert len(passes) == 2  # of the first machine, over known and novel sentences
+    assert found_in(tmp_path / "run-first") == found_in(tmp_path / "run-second")
+    assert SECRET not in "".join(path.read_text() for path in (tmp_path / "run-first").glob("*.*"))
