@@ -33,13 +33,13 @@ def entry(tmp_path, tiny_trunk, monkeypatch):
 def hashed(entry, monkeypatch):
     """Names of the files that are hashed from here on."""
     names = []
-    real = cache_entry._sha256
+    real = cache_entry.sha256
 
     def spy(path):
         names.append(path.name)
         return real(path)
 
-    monkeypatch.setattr(cache_entry, "_sha256", spy)
+    monkeypatch.setattr(cache_entry, "sha256", spy)
     return names
 
 
