@@ -159,6 +159,10 @@ class Records:
         chosen = [record for record in self.by_name.values() if record.role == role]
         return sorted(chosen, key=lambda record: (record.number, record.name))
 
+    def count(self, role: str) -> int:
+        """Return how many trials of a role there are, in every state."""
+        return sum(record.role == role for record in self.by_name.values())
+
     def apply(self, event: Event) -> None:
         """Take one event in."""
         kind, at = event["event"], float(event["at"])

@@ -1,8 +1,12 @@
 """Imports Optuna: proposals, from a study that is told the truth about how trials end; knows no Ray."""
 
 import logging
+import math
+import sqlite3
+import time
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +30,11 @@ STATES = {
     "pruned": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
+
+MIRROR_SHARE = 0.1
+"""Of a sweep's time, for study.db."""
+MIRROR_SLICE_S = 0.5
+"""How long the sweep waits for study.db at most."""
 
 
 class Study:
@@ -58,7 +67,9 @@ class Study:
         config = self.sweep.config
         if number == 0:
             self.optuna.enqueue_trial(dict(self.sweep.paper))
-        self.optuna.sampler = make_sampler(config.search.searcher, seed_of(config.seed, number))
+        self.optuna.sampler = make_sampler(
+            config.search.searcher, seed_of(config.seed, number), self.distributions
+        )
         trial = self.optuna.ask(self.distributions)
         return trial.number, dict(trial.params)
 
@@ -108,7 +119,11 @@ class Study:
 
 
 class StudyMirror:
-    """Keeps study.db up to date while a sweep runs, for optuna-dashboard; the journal stays the truth."""
+    """Keeps study.db up to date while a sweep runs, for optuna-dashboard; the journal stays the truth.
+
+    It takes at most a tenth of the sweep's time: what doesn't fit in, as in a long sweep that has just been resumed,
+    comes later, at the latest at the end.
+    """
 
     def __init__(self, study: Study, path: Path) -> None:
         """Write the file anew: what a killed sweep left there may be torn."""
@@ -117,29 +132,44 @@ class StudyMirror:
         Path(f"{path}-journal").unlink(missing_ok=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", category=optuna.exceptions.ExperimentalWarning)
-            self._storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+            self._storage = optuna.storages.RDBStorage(
+                f"sqlite:///{path}", engine_kwargs={"creator": partial(_connect, path)}
+            )
         source = study.optuna
         self._id = self._storage.create_new_study(source.directions, source.study_name)
-        self._open: dict[int, int] = {}
+        self._open: dict[int, tuple[int, int]] = {}
+        """Trials that run: their id in the file, and how many epochs of theirs it holds."""
         self._num_known = 0
-        self.sync()
+        self._not_before = -math.inf
+        self._follow()
 
-    def sync(self) -> None:
-        """Bring the file up to the study: new trials, new epochs, ends."""
+    def sync(self, seconds: float = math.inf) -> None:
+        """Bring the file up to the study, as far as the time suffices: new trials, new epochs, ends."""
+        end = time.monotonic() + seconds
         trials = self.study.optuna.get_trials(deepcopy=False)
+        for number in list(self._open):
+            if time.monotonic() < end:
+                self._update(trials[number])
         for trial in trials[self._num_known :]:
+            if time.monotonic() >= end:
+                break
             copy = self._storage.create_new_trial(self._id, template_trial=trial)
             if not trial.state.is_finished():
-                self._open[trial.number] = copy
-        self._num_known = len(trials)
-        for number, copy in list(self._open.items()):
-            self._update(trials[number], copy)
+                self._open[trial.number] = (copy, len(trial.intermediate_values))
+            self._num_known += 1
 
-    def _update(self, trial: FrozenTrial, copy: int) -> None:
-        known = self._storage.get_trial(copy).intermediate_values
-        for epoch, value in trial.intermediate_values.items():
-            if epoch not in known:
-                self._storage.set_trial_intermediate_value(copy, epoch, value)
+    def _follow(self) -> None:
+        begin = time.monotonic()
+        if begin >= self._not_before:
+            self.sync(MIRROR_SLICE_S)
+            end = time.monotonic()
+            self._not_before = end + (end - begin) * (1 / MIRROR_SHARE - 1)
+
+    def _update(self, trial: FrozenTrial) -> None:
+        copy, num_known = self._open[trial.number]
+        for epoch, value in list(trial.intermediate_values.items())[num_known:]:
+            self._storage.set_trial_intermediate_value(copy, epoch, value)
+        self._open[trial.number] = (copy, len(trial.intermediate_values))
         if trial.state.is_finished():
             for name, text in trial.user_attrs.items():
                 self._storage.set_trial_user_attr(copy, name, text)
@@ -149,21 +179,30 @@ class StudyMirror:
     def started(self, record: TrialRecord) -> None:
         """Show that a trial runs."""
         if record.role == "search":
-            self.sync()
+            self._follow()
 
-    def advanced(self, record: TrialRecord, scalars: Mapping[str, float]) -> None:
-        """Epochs are shown when any trial starts or ends: a commit for each would cost more than it tells."""
+    def advanced(self, record: TrialRecord, scalars: Mapping[str, float]) -> None:  # noqa: ARG002
+        """Show an epoch."""
+        if record.role == "search":
+            self._follow()
 
     def ended(self, record: TrialRecord) -> None:
         """Show how a trial ended."""
         if record.role == "search":
-            self.sync()
+            self._follow()
 
     def close(self) -> None:
         """Bring the file up to the study a last time, and let go of it."""
         self.sync()
         self._storage.remove_session()
         self._storage.engine.dispose()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open a database that needn't outlive a power cut: it is written anew at every start."""
+    connection = sqlite3.connect(path, check_same_thread=False)
+    connection.execute("PRAGMA synchronous=OFF")
+    return connection
 
 
 def distributions(space: Mapping[str, Dimension]) -> dict[str, BaseDistribution]:
@@ -182,13 +221,30 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
     return FloatDistribution(float(dimension.low), float(dimension.high), log=log, step=dimension.step)
 
 
-def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+class KnownSpaceTPE(optuna.samplers.TPESampler):
+    """TPE that is told the space, where Optuna's own finds it out from all trials so far, at every proposal."""
+
+    def __init__(self, space: Mapping[str, BaseDistribution], seed: int) -> None:
+        super().__init__(seed=seed)
+        # In Optuna's order, on which the draws depend.
+        self._space = {name: space[name] for name in sorted(space) if not space[name].single()}
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Return what is drawn jointly: everything, for one objective."""
+        if len(study.directions) > 1:
+            return super().infer_relative_search_space(study, trial)
+        return self._space
+
+
+def make_sampler(name: str, seed: int, space: Mapping[str, BaseDistribution]) -> optuna.samplers.BaseSampler:
     """Return Optuna's sampler: TPE (over all keys jointly) or a Gaussian process, both random at first, or random."""
     if name == "random":
         return optuna.samplers.RandomSampler(seed=seed)
     if name == "gp":
         return optuna.samplers.GPSampler(seed=seed)
-    return optuna.samplers.TPESampler(seed=seed)
+    return KnownSpaceTPE(space, seed)
 
 
 def seed_of(seed: int, number: int) -> int:

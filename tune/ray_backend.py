@@ -15,7 +15,7 @@ from typing import Any
 import ray
 import ray.tune as ray_tune
 from ray.tune.experiment import Trial as RayTrial
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import TrialScheduler
 
 from rocore.errors import ConfigError, SweepError
 from tune.checkpoints import KEPT_WHILE_RUNNING, attempt_name, keep_newest
@@ -25,8 +25,9 @@ from tune.ledger import Ledger
 from tune.optuna_study import Study, quiet_optuna
 from tune.ray_callbacks import LedgerCallback
 from tune.ray_pack import PROXY_CPU, PackedTrial, packs
-from tune.ray_scheduler import NamedASHA, make_scheduler
+from tune.ray_scheduler import FirstCome, NamedASHA, make_scheduler
 from tune.ray_searcher import LedgerSearcher
+from tune.ray_snapshots import without_snapshots
 from tune.specification import search_spec
 from tune.trial import Trial
 
@@ -41,7 +42,6 @@ QUIET = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 """Ray's environment: no usage reports, no output of its own, Ctrl-C is ours."""
 
@@ -137,7 +137,7 @@ def search(sweep: Sweep, folder: Path, ledger: Ledger, study: Study, trainable: 
     _end_what_has_ended(ledger, "search", stopped)
 
     def propose() -> dict[str, Any] | None:
-        if len(ledger.of("search")) >= sweep.config.search.num_trials:
+        if ledger.state.count("search") >= sweep.config.search.num_trials:
             return None
         return search_spec(sweep, *study.propose())
 
@@ -171,7 +171,7 @@ def run_all(
     if waiting or new:
         proposals = iter(new)
         searcher = LedgerSearcher(ledger, folder / role, waiting, lambda: next(proposals, None))
-        _fit(sweep, searcher, FIFOScheduler(), trainable)
+        _fit(sweep, searcher, FirstCome(), trainable)
     # A model of the final comparison is of use after its trial, and lies in a folder of its own by now.
     keep_newest(folder / role, ledger.of(role), 0)
 
@@ -221,7 +221,8 @@ def _tune(trainable: Any, searcher: LedgerSearcher, scheduler: TrialScheduler, a
             verbose=0,
         ),
     )
-    tuner.fit()
+    with without_snapshots():
+        tuner.fit()
 
 
 def _trial_name(trial: RayTrial) -> str:

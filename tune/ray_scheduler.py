@@ -2,6 +2,7 @@
 
 # ruff: noqa: ARG002 - the signatures are Ray's
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -17,14 +18,60 @@ from tune.space import joint_budget
 TIME = "joint_epoch"
 
 
+class TrialQueue:
+    """The trials that wait for a process, in the order in which they came.
+
+    Ray's own schedulers go through all trials that ever were, at every event of every trial. A trial that has begun
+    never waits again here: one that lost its process goes on as another trial of Ray's.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[RayTrial] = deque()
+
+    def add(self, trial: RayTrial) -> None:
+        """Take in a trial."""
+        self._waiting.append(trial)
+
+    def first(self) -> RayTrial | None:
+        """Return who has waited longest."""
+        while self._waiting and self._waiting[0].status != RayTrial.PENDING:
+            self._waiting.popleft()
+        return self._waiting[0] if self._waiting else None
+
+
+class FirstCome(FIFOScheduler):
+    """First in, first out, and nobody is stopped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue = TrialQueue()
+
+    def on_trial_add(self, tune_controller: Any, trial: RayTrial) -> None:
+        """Take a trial in."""
+        self.queue.add(trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> RayTrial | None:
+        """Return the next trial."""
+        return self.queue.first()
+
+
 class NamedASHA(ASHAScheduler):
     """ASHA whose rungs know trials by the sweep's names, so that they can be rebuilt from the journal.
 
     To Ray, a trial that goes on in another process is another trial; in the rungs it stays the same.
     """
 
+    def __init__(self, **rules: Any) -> None:
+        super().__init__(**rules)
+        self.queue = TrialQueue()
+
+    def choose_trial_to_run(self, tune_controller: Any) -> RayTrial | None:
+        """Return the next trial."""
+        return self.queue.first()
+
     def on_trial_add(self, tune_controller: Any, trial: RayTrial) -> None:
         """Take a trial in, once."""
+        self.queue.add(trial)
         self._add(trial.config["spec"]["name"])
 
     def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: Mapping[str, Any]) -> str:
@@ -74,7 +121,7 @@ def make_scheduler(sweep: Sweep) -> TrialScheduler:
     """
     scheduler = sweep.config.scheduler
     if scheduler.name == "none":
-        return FIFOScheduler()
+        return FirstCome()
     max_epochs = joint_budget(sweep.base, sweep.config.search.space)
     return NamedASHA(
         time_attr=TIME,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tune.names import run_name, short_keys
+from tune.tensorboard_events import EventFile
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
@@ -36,21 +37,16 @@ class TrialLogger:
             name: `0003` for a search trial, `paper-seed7` for a run of the final comparison.
             params: Searched values by dotted key.
         """
-        from torch.utils.tensorboard import SummaryWriter
-
         self.folder = directory / FOLDER / run_name(name, params)
-        self._writer = SummaryWriter(str(self.folder))
+        self._file = EventFile(self.folder)
 
     def log(self, epoch: int, scalars: Mapping[str, float]) -> None:
         """Write the scalars of an epoch under their own names, such as `objective` or `loss/pair`."""
-        for tag, value in scalars.items():
-            self._writer.add_scalar(tag, value, epoch)
-        # A killed driver leaves whole epochs.
-        self._writer.flush()
+        self._file.add_scalars(scalars, epoch)
 
     def close(self) -> None:
-        """Write what is left."""
-        self._writer.close()
+        """Let go of the run."""
+        self._file.close()
 
 
 def write_hparams(directory: Path, results: Mapping[str, Any]) -> None:
@@ -171,13 +167,10 @@ def _end(*, failed: bool) -> "Summary":
 
 
 def _write(folder: Path, summaries: "Sequence[Summary]", scalars: Mapping[str, float | None]) -> None:
-    from torch.utils.tensorboard import SummaryWriter
-
-    writer = SummaryWriter(str(folder), filename_suffix=SUFFIX)
-    file_writer: Any = writer.file_writer
+    file = EventFile(folder, SUFFIX)
     for summary in summaries:
-        file_writer.add_summary(summary)
-    for tag, value in scalars.items():
-        if value is not None and math.isfinite(value):
-            writer.add_scalar(tag, value, 0)
-    writer.close()
+        file.add(summary)
+    finite = {tag: value for tag, value in scalars.items() if value is not None and math.isfinite(value)}
+    if finite:
+        file.add_scalars(finite, 0)
+    file.close()

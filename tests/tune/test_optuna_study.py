@@ -3,6 +3,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from rocore.errors import CheckpointError
+from tune import optuna_study
 from tune.config import Dimension
 from tune.ledger import TrialRecord
 from tune.optuna_study import Study, StudyMirror, distributions, make_sampler, quiet_optuna, seed_of
@@ -114,7 +115,41 @@ def load(path):
     return optuna.load_study(study_name=None, storage=f"sqlite:///{path}")
 
 
-def test_mirror_follows_the_study_and_starts_anew(study, tmp_path):
+@pytest.mark.parametrize("share", [1.0, 1e-9])
+def test_mirror_follows_the_study_as_its_share_of_the_time_allows(study, tmp_path, monkeypatch, share):
+    monkeypatch.setattr(optuna_study, "MIRROR_SHARE", share)
+    path = tmp_path / "study.db"
+    mirror = StudyMirror(study, path)
+    record = play(study, (0.3,), "running")
+    mirror.started(record)
+    assert len(load(path).trials) == (share == 1.0)
+    mirror.close()
+    assert load(path).trials[0].intermediate_values == {1: 0.3}
+
+
+def test_mirror_shows_new_epochs_of_a_running_trial(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(optuna_study, "MIRROR_SHARE", 1.0)
+    record = play(study, (0.3,), "running")
+    mirror = StudyMirror(study, tmp_path / "study.db")
+    record.curve.append({"epoch": 2, "objective": 0.4})
+    record.objective = 0.4
+    study.advanced(record, {})
+    mirror.advanced(record, {})
+    assert load(tmp_path / "study.db").trials[0].intermediate_values == {1: 0.3, 2: 0.4}
+    mirror.close()
+
+
+def test_mirror_of_a_long_study_takes_no_more_than_a_slice_at_once(study, tmp_path, monkeypatch):
+    play_many(study, 4)
+    monkeypatch.setattr(optuna_study, "MIRROR_SLICE_S", 0.0)
+    mirror = StudyMirror(study, tmp_path / "study.db")
+    assert load(tmp_path / "study.db").trials == []
+    mirror.close()
+    assert len(load(tmp_path / "study.db").trials) == 4
+
+
+def test_mirror_follows_the_study_and_starts_anew(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(optuna_study, "MIRROR_SHARE", 1.0)
     path = tmp_path / "study.db"
     path.write_text("torn")
     mirror = StudyMirror(study, path)
@@ -154,4 +189,17 @@ def test_distributions_are_optunas():
     ("name", "kind"), [("tpe", optuna.samplers.TPESampler), ("random", optuna.samplers.RandomSampler)]
 )
 def test_make_sampler_by_name(name, kind):
-    assert isinstance(make_sampler(name, 0), kind)
+    assert isinstance(make_sampler(name, 0, {}), kind)
+
+
+@pytest.mark.parametrize("states", [("complete",), ("complete", "pruned", "running"), ("failed",)])
+def test_tpe_that_is_told_the_space_draws_what_optunas_own_does(make_sweep, monkeypatch, states):
+    def proposals():
+        study = Study(make_sweep(), "test")
+        return [play(study, (0.1 * (n % 7),), states[n % len(states)]).params for n in range(24)]
+
+    ours = proposals()
+    monkeypatch.setattr(
+        optuna_study, "make_sampler", lambda _name, seed, _space: optuna.samplers.TPESampler(seed=seed)
+    )
+    assert proposals() == ours

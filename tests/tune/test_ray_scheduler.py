@@ -1,13 +1,12 @@
 from types import SimpleNamespace
 
 import pytest
-from ray.tune.schedulers import FIFOScheduler
 
-from tune.ray_scheduler import NamedASHA, make_scheduler
+from tune.ray_scheduler import FirstCome, NamedASHA, make_scheduler
 
 
-def trial(name):
-    return SimpleNamespace(config={"spec": {"name": name}})
+def trial(name, status="PENDING"):
+    return SimpleNamespace(config={"spec": {"name": name}}, status=status)
 
 
 def ask(name):
@@ -51,7 +50,21 @@ def test_scheduler_never_stops_a_trial_in_pretraining(make_sweep):
 
 
 def test_scheduler_none_is_first_in_first_out(make_sweep):
-    assert type(make_scheduler(make_sweep({"scheduler.name": "none"}))) is FIFOScheduler
+    assert type(make_scheduler(make_sweep({"scheduler.name": "none"}))) is FirstCome
+
+
+@pytest.mark.parametrize("name", ["asha", "none"])
+def test_scheduler_runs_who_has_waited_longest(make_sweep, name):
+    scheduler = make_scheduler(make_sweep({"scheduler.name": name}))
+    assert scheduler.choose_trial_to_run(None) is None
+    trials = [trial(f"000{number}") for number in range(3)]
+    for each in trials:
+        scheduler.on_trial_add(None, each)
+    assert scheduler.choose_trial_to_run(None) is trials[0]
+    trials[0].status = trials[1].status = "RUNNING"
+    assert scheduler.choose_trial_to_run(None) is trials[2]
+    trials[2].status = "TERMINATED"
+    assert scheduler.choose_trial_to_run(None) is None
 
 
 def test_scheduler_replayed_has_the_rungs_of_the_one_that_lived(make_sweep):

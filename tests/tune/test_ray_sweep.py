@@ -144,6 +144,10 @@ def check_directory(results, out):
         assert (out / name).stat().st_size > 0
     assert "pair_margin: 1.0" in (out / "best_config.yaml").read_text()
     assert list((out / "ray").glob("*/*/checkpoint_*")) == []
+    snapshots = list((out / "ray").glob("*/experiment_state-*.json"))
+    assert {path.parent.name: json.loads(path.read_text()) for path in snapshots} == {
+        role: {"trial_data": []} for role in ("search", "race", "final")
+    }
     kept = {path.parent.name for path in (out / "final").glob("*/checkpoints")}
     assert kept == {f"{entry['name']}-seed{min(entry['seeds'])}" for entry in results["final"]}
 

@@ -17,6 +17,8 @@ MIN_TRIALS = 8
 NUM_RESAMPLES = 30
 NUM_TREES = 64
 NUM_TREES_RESAMPLED = 16
+MAX_ROWS = 300
+"""Trials at most: the time of fANOVA grows with their square, and 3,000 would take more than an hour."""
 Row = tuple[Record, float]
 """Parameters of a trial and its score."""
 
@@ -55,17 +57,21 @@ def importances(results: Results) -> Importances | None:
     """Return the share of the objective's variance that each searched key accounts for (fANOVA).
 
     Complete trials count with their final score. Where early stopping left fewer than `MIN_TRIALS` of them, all
-    trials count with their score at the last joint epoch that all reached. Failed trials have no score.
+    trials count with their score at the last joint epoch that all reached. Failed trials have no score. Of more than
+    `MAX_ROWS`, as many are drawn.
 
     Returns:
         Shares that sum to 1; None with fewer than `MIN_TRIALS` trials, or where all scored the same.
     """
     space = results.space
     rows, trials_used = _usable(results, set(space))
+    draw = np.random.default_rng(0)
+    if len(rows) > MAX_ROWS:
+        rows = [rows[index] for index in sorted(draw.choice(len(rows), MAX_ROWS, replace=False))]
+        trials_used = f"{MAX_ROWS} drawn from {trials_used}"
     if len(rows) < MIN_TRIALS or len({score for _, score in rows}) < 2 or not space:
         return None
     distributions = {key: _distribution(dimension) for key, dimension in space.items()}
-    draw = np.random.default_rng(0)
     with _quiet():
         shares = _shares(rows, distributions, NUM_TREES)
         resampled, shuffled = [], []
