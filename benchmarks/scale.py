@@ -1,6 +1,6 @@
 """The control loop alone: sweeps of trials that compute nothing, watched from outside.
 
-    python -m benchmarks.scale [--sizes 100 300 1000 3000] [--quick] [--out FOLDER]
+    python -m benchmarks.scale [--sizes 100 300 1000 3000] [--most 10000] [--quick] [--out FOLDER]
 
 Searcher, journal, early stopping, retention, TensorBoard and report are the product's own. Prints a table, and writes
 scale.json and scale.png where a folder is given. CPU time tells more than wall time where the machine is shared.
@@ -14,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +25,21 @@ from tune.journal import FILE
 
 ROOT = Path(__file__).parents[1]
 PERIOD_S = 1.0
-SIZES, QUICK_SIZES = (100, 300, 1000, 3000), (6, 12)
-AT_ONCE, QUICK_AT_ONCE = (2, 8, 32), (1,)
-CONCURRENCY_TRIALS = 500
+SIZES, MOST = (100, 300, 1000, 3000), 10_000
+AT_ONCE, AT_ONCE_TRIALS = (8, 32), 500
+NONE_TRIALS = 1000
+NUM_POINTS = 30
+SHOWN = ("at_s", "reports", "ended", "driver_cpu_s", "driver_mib", "ray_cpu_s", "ray_mib")
+USUAL = {"searcher": "tpe", "scheduler": "asha", "at_once": 2, "num_cpus": len(os.sched_getaffinity(0))}
+QUICK = ({**USUAL, "num_trials": 8},)
 
 
 def main() -> int:
     """Measure, print, and write where asked to."""
     arguments = parse()
-    sizes = QUICK_SIZES if arguments.quick else tuple(arguments.sizes)
     found: dict[str, Any] = {"cpus": os.cpu_count(), "load_before": os.getloadavg(), "sweeps": []}
     with tempfile.TemporaryDirectory(prefix="rs-") as scratch:
-        for options in cases(sizes, quick=arguments.quick):
+        for options in QUICK if arguments.quick else cases(arguments.sizes, arguments.most):
             note(", ".join(f"{key} {value}" for key, value in options.items()))
             out = Path(scratch) / "sweep"
             found["sweeps"].append({**options, **measure(out, options)})
@@ -51,22 +56,22 @@ def main() -> int:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="trials of a sweep")
+    parser.add_argument(
+        "--most", type=int, default=MOST, help="trials of the largest sweep, by random search"
+    )
     parser.add_argument("--quick", action="store_true", help="few trials: figures mean nothing")
     parser.add_argument("--out", type=Path, help="folder of scale.json and scale.png")
     return parser.parse_args()
 
 
-def cases(sizes: tuple[int, ...], *, quick: bool) -> list[dict[str, Any]]:
-    """Return which sweeps are run: searchers by size, one without early stopping, and how many trials at once."""
-    cpus = len(os.sched_getaffinity(0))
-    usual = {"searcher": "tpe", "scheduler": "asha", "at_once": 2, "num_cpus": cpus}
-    several = QUICK_AT_ONCE if quick else AT_ONCE[1:]
-    number = sizes[0] if quick else CONCURRENCY_TRIALS
+def cases(sizes: Sequence[int], most: int) -> list[dict[str, Any]]:
+    """Return which sweeps are run: by size, the largest one, one without early stopping, and by trials at once."""
+    random = {**USUAL, "searcher": "random"}
     return [
-        *({"num_trials": size, **usual} for size in sizes),
-        {"num_trials": sizes[-1], **usual, "searcher": "random"},
-        {"num_trials": sizes[-2], **usual, "searcher": "random", "scheduler": "none"},
-        *({"num_trials": number, **usual, "searcher": "random", "at_once": at_once} for at_once in several),
+        *({**USUAL, "num_trials": size} for size in sizes),
+        {**random, "num_trials": NONE_TRIALS, "scheduler": "none"},
+        *({**random, "num_trials": AT_ONCE_TRIALS, "at_once": number} for number in AT_ONCE),
+        {**random, "num_trials": most},
     ]
 
 
@@ -136,22 +141,23 @@ def summarize(out: Path, samples: list[dict[str, Any]]) -> dict[str, Any]:
     reports = sum(event["event"] == "report" for event in mine)
     first = next(event["at"] for event in mine if event["event"] == "report")
     seconds = mine[-1]["at"] - first
-    used = [sample for sample in samples if 0 < sample["ended"] <= len(search)]
+    used = [sample for sample in samples if 0 < sample["ended"] < len(search)]
     figures: dict[str, Any] = {
         "reports": reports,
         "search_s": round(seconds, 1),
         "trials_a_minute": round(60 * len(search) / seconds, 1),
         "reports_a_second": round(reports / seconds, 1),
     }
-    if len(used) > 1:
-        ended = used[-1]["ended"] - used[0]["ended"]
+    if len(used) > 1 and used[-1]["ended"] > used[0]["ended"]:
+        first, last = used[0], used[-1]
+        ended = last["ended"] - first["ended"]
         for who in ("driver", "ray"):
-            cpu = used[-1][f"{who}_cpu_s"] - used[0][f"{who}_cpu_s"]
-            figures[f"{who}_cpu_ms_a_trial"] = round(1000 * cpu / max(1, ended), 1)
-        figures["driver_mib_first"], figures["driver_mib_last"] = (
-            used[0]["driver_mib"],
-            used[-1]["driver_mib"],
-        )
+            cpu = last[f"{who}_cpu_s"] - first[f"{who}_cpu_s"]
+            figures[f"{who}_cpu_ms_a_trial"] = round(1000 * cpu / ended, 1)
+            figures[f"{who}_kib_a_trial"] = round(
+                1024 * (last[f"{who}_mib"] - first[f"{who}_mib"]) / ended, 1
+            )
+        figures |= {name: last[name] for name in ("driver_mib", "driver_files", "driver_threads", "ray_mib")}
     return figures
 
 
@@ -167,80 +173,102 @@ def sizes_of(out: Path) -> dict[str, Any]:
 
 
 def rebuild(out: Path, options: dict[str, Any]) -> dict[str, float]:
-    """Return the seconds of the steps of a resume and of the report, and the memory after them."""
+    """Return the CPU seconds of a resume's steps, of a proposal by TPE and of the report, and the memory after them."""
     from benchmarks.memory import anonymous_mib
     from benchmarks.noop import sweep_of
     from tune.ledger import Ledger, SweepDirectory
-    from tune.optuna_study import Study, StudyMirror
+    from tune.optuna_study import Study, StudyMirror, quiet_optuna
     from tune.ray_scheduler import NamedASHA, make_scheduler
     from tune.report import write_report
     from tune.status import read_status
     from tune.tensorboard import write_hparams
 
-    sweep, times, clock = sweep_of(**options), {}, time.perf_counter
-    times["mib_before"] = anonymous_mib()
-    start = clock()
-    with Ledger(SweepDirectory(out)) as ledger:
-        times["journal_s"] = clock() - start
+    quiet_optuna()
+    sweep = sweep_of(**{**options, "searcher": "tpe"})
+    found, before = Stopwatch(), anonymous_mib()
+    with found.taking("journal"):
+        ledger = Ledger(SweepDirectory(out))
+    with found.taking("study"):
         study = Study(sweep, "rebuilt", ledger.of("search"))
-        times["study_s"] = clock() - start - sum(times[name] for name in ("journal_s",))
-        start = clock()
+    with found.taking("rungs"):
         scheduler = make_scheduler(sweep)
         if isinstance(scheduler, NamedASHA):
             scheduler.replay(ledger.past("search"))
-        times["rungs_s"] = clock() - start
-        start = clock()
-        StudyMirror(study, out / "again.db").close()
-        times["mirror_s"] = clock() - start
-        start = clock()
+    study.propose()
+    with found.taking("proposal"):
         study.propose()
-        times["proposal_s"] = clock() - start
-    times["mib_after"] = anonymous_mib()
-    start = clock()
-    read_status(out)
-    times["status_s"] = clock() - start
-    start = clock()
-    write_hparams(out, json.loads((out / "results.json").read_text(encoding="utf-8")))
-    times["hparams_s"] = clock() - start
-    start = clock()
-    write_report(out)
-    times["report_s"] = clock() - start
-    return {name: round(value, 4) for name, value in times.items()}
+    held = anonymous_mib() - before
+    with found.taking("mirror"):
+        StudyMirror(study, out / "again.db").close()
+    ledger.close()
+    with found.taking("status"):
+        read_status(out)
+    with found.taking("hparams"):
+        write_hparams(out, json.loads((out / "results.json").read_text(encoding="utf-8")))
+    with found.taking("report"):
+        write_report(out)
+    return {**found.seconds, "held_mib": round(held, 1)}
+
+
+class Stopwatch:
+    """CPU seconds of this process by what it did."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def taking(self, what: str) -> Iterator[None]:
+        """Count what runs inside."""
+        start = time.process_time()
+        yield
+        self.seconds[f"{what}_s"] = round(time.process_time() - start, 4)
 
 
 COLUMNS = (
+    "reports",
     "trials_a_minute",
     "reports_a_second",
     "driver_cpu_ms_a_trial",
     "ray_cpu_ms_a_trial",
-    "driver_mib_last",
+    "driver_mib",
 )
 
 
 def render(found: dict[str, Any]) -> str:
     """Return a table, a sweep a row."""
-    rows = [("trials", "searcher", "stopping", "at once", *COLUMNS, "resume_s", "report_s")]
+    rows = [("trials", "searcher", "stopping", "at once", *COLUMNS, "resume_s", "proposal_s", "report_s")]
     for sweep in found["sweeps"]:
         again = sweep["rebuild"]
-        resume = sum(again[name] for name in ("journal_s", "study_s", "rungs_s", "mirror_s"))
+        resume = sum(again[name] for name in ("journal_s", "study_s", "rungs_s"))
         names = (sweep[name] for name in ("num_trials", "searcher", "scheduler", "at_once"))
-        rows.append((*names, *(sweep.get(name) for name in COLUMNS), round(resume, 2), again["report_s"]))
+        rows.append(
+            (
+                *names,
+                *(sweep.get(name) for name in COLUMNS),
+                round(resume, 2),
+                again["proposal_s"],
+                again["report_s"],
+            )
+        )
     return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in rows)
 
 
 def write(out: Path, found: dict[str, Any]) -> None:
     """Write scale.json, its samples thinned out, and scale.png."""
+    from benchmarks.scale_picture import draw
+
     out.mkdir(parents=True, exist_ok=True)
     sweeps = [{**sweep, "samples": thinned(sweep["samples"])} for sweep in found["sweeps"]]
     (out / "scale.json").write_text(
         json.dumps({**found, "sweeps": sweeps}, indent=1) + "\n", encoding="utf-8"
     )
+    draw(sweeps, out / "scale.png")
 
 
 def thinned(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return at most about as many samples as a picture shows."""
-    step = max(1, len(samples) // 30)
-    return [{key: round(value, 2) for key, value in sample.items()} for sample in samples[::step]]
+    """Return about as many samples as a picture shows, and of each what it shows."""
+    step = max(1, len(samples) // NUM_POINTS)
+    return [{key: round(sample.get(key, 0), 2) for key in SHOWN} for sample in samples[::step]]
 
 
 if __name__ == "__main__":

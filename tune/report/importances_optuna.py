@@ -65,13 +65,13 @@ def importances(results: Results) -> Importances | None:
     """
     space = results.space
     rows, trials_used = _usable(results, set(space))
-    if len(rows) < MIN_TRIALS or len({score for _, score in rows}) < 2 or not space:
-        return None
-    distributions = {key: _distribution(dimension) for key, dimension in space.items()}
     draw = np.random.default_rng(0)
     if len(rows) > MAX_ROWS:
         rows = [rows[index] for index in sorted(draw.choice(len(rows), MAX_ROWS, replace=False))]
         trials_used = f"{MAX_ROWS} drawn from {trials_used}"
+    if len(rows) < MIN_TRIALS or len({score for _, score in rows}) < 2 or not space:
+        return None
+    distributions = {key: _distribution(dimension) for key, dimension in space.items()}
     with _quiet():
         shares = _shares(rows, distributions, NUM_TREES)
         resampled, shuffled = [], []

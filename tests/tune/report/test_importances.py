@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from tune.report import importances_optuna
 from tune.report.importances_optuna import importances
 from tune.report.results import Results
 
@@ -60,6 +61,15 @@ def test_importances_with_few_complete_trials_use_the_epoch_that_all_reached():
     assert len(result.rows) == 10
     assert "after joint epoch 1" in result.trials_used
     assert result.by_key["a"].share > 0.5
+
+
+def test_importances_of_many_trials_rest_on_some_of_them_and_say_so(monkeypatch):
+    monkeypatch.setattr(importances_optuna, "MAX_ROWS", 20)
+    trials = [trial(n, n / 50, {"a": n / 50, "b": 1 + (7 * n) % 4}) for n in range(50)]
+    result = found(trials)
+    assert result.trials_used == "20 drawn from the 50 complete trials"
+    assert len({score for _, score in result.rows}) == 20
+    assert result.by_key["a"].share > 0.8
 
 
 @pytest.mark.parametrize("objective", [lambda number: 0.5, lambda number: number if number < 7 else None])
