@@ -64,8 +64,8 @@ def check_inputs(description: ClusterDescription, config: Path, settings: Sequen
             raise ConfigError(
                 f"`{key}` must be a URL{form} or an absolute path that every node sees"
                 f"{f' ({where})' if where else ''}, but is {path}, which this machine alone may have; copy it there, "
-                f"or to an object store (`rocore data push`), and say so (--set {key}=...); or add its folder to `visible` "
-                f"of {description.name}"
+                f"or to an object store (`rocore data push`), and say so (--set {key}=...); or add its folder to "
+                f"`visible` of {description.name}"
             )
 
 

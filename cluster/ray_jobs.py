@@ -27,6 +27,7 @@ PATIENCE_S = 120.0
 """How long a head that has just started is given to take a job."""
 TOO_EARLY = "try again later"
 """What a head says whose agent hasn't come up yet."""
+_OWN_LINE = re.compile(r"\bjob_manager\.py:\d+ -- ")
 _OVERRIDES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
 """Ray would take these for the address that it is given."""
 
@@ -165,8 +166,10 @@ class Jobs:
                 time.sleep(POLL_S)
             said = self._client.get_job_logs(job)
             self._client.delete_job(job)
-        # Ray's own lines stand before the command's.
-        return state == "SUCCEEDED", said.rpartition(f"{command}\n")[2]
+        # Ray's own lines; a quick command's stand before them.
+        said = said.replace(f"Running entrypoint for job {job}: {command}\n", "")
+        lines = [line for line in said.splitlines() if not _OWN_LINE.search(line)]
+        return state == "SUCCEEDED", "\n".join(lines)
 
     def _start(self, job: str, command: str, environment: Mapping[str, Any]) -> None:
         variables = {**environment.get("env_vars", {}), **STOP_WAIT}
