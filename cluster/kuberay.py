@@ -163,7 +163,7 @@ def _template(
                 "name": container,
                 "image": description.image,
                 "env": [{"name": "RAY_JOB_STOP_WAIT_TIME_S", "value": str(STOP_WAIT_S)}],
-                "resources": {"requests": amounts, "limits": amounts},
+                "resources": {"requests": amounts, "limits": dict(amounts)},
                 "volumeMounts": [{"name": "shared", "mountPath": description.shared}],
             }
         ],

@@ -14,8 +14,8 @@ from typing import Any
 from cluster.places import config_files
 from rocore.errors import ConfigError
 
-LIMIT_MIB = 500
-"""Ray takes no larger working directory."""
+LIMIT_MIB = 100
+"""Ray's job server takes no larger zip: it answers 413, whatever Ray's own limit of 512 MiB."""
 FOLDERS = ("rocore", "tune", "cluster", "configs")
 FILES = ("pyproject.toml", "requirements.lock", "README.md", "LICENSE")
 """What a project without git is made of."""
@@ -53,24 +53,24 @@ def build_package(root: Path, folder: Path, config: Path | None) -> Path:
         config: A sweep's file, inside the project; it goes along even if git doesn't know it, as does its base.
 
     Raises:
-        ConfigError: If CONFIG isn't inside, or the files are too many MiB for Ray.
+        ConfigError: If CONFIG isn't inside, or the zip is too large for Ray.
     """
     files = {
         *project_files(root),
         *(_inside(root, file) for file in (config_files(config) if config else ())),
     }
-    size_mib = sum((root / file).stat().st_size for file in files) / 2**20
-    if size_mib > LIMIT_MIB:
-        largest = max(files, key=lambda file: (root / file).stat().st_size)
-        raise ConfigError(
-            f"the project's files must have at most {LIMIT_MIB} MiB to travel with a sweep, but have {size_mib:.0f} "
-            f"MiB (the largest is {largest}); keep data out of git, and name it by a path or URL that every node sees"
-        )
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder, suffix=".part") as part:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
             for file in sorted(files):
                 _add(archive, file.as_posix(), (root / file).read_bytes())
+                if part.tell() > LIMIT_MIB * 2**20:
+                    largest = max(files, key=lambda file: (root / file).stat().st_size)
+                    raise ConfigError(
+                        f"the project's files must fit into a zip of {LIMIT_MIB} MiB to travel with a sweep, but don't "
+                        f"(the largest is {largest}); keep data out of git, and name it by a path that every node sees "
+                        "or a URL"
+                    )
             for name, text in _metadata(root):
                 _add(archive, name, text.encode())
         part.flush()

@@ -72,10 +72,8 @@ class Jobs:
         Raises:
             ClusterError: If nothing answers there, or it wants a token that this machine hasn't.
         """
-        for name in _OVERRIDES:
-            os.environ.pop(name, None)
         self.url = url
-        with self._explained():
+        with self._explained(), _no_other_address():
             from ray.job_submission import JobSubmissionClient
 
             for module in ("ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk"):
@@ -209,6 +207,16 @@ class Jobs:
             raise ClusterError(
                 f"the job server at {self.url} must do as it is asked, but says: {_last_line(error)}"
             ) from error
+
+
+@contextmanager
+def _no_other_address() -> Iterator[None]:
+    """Within, Ray takes the address that it is given."""
+    kept = {name: os.environ.pop(name) for name in _OVERRIDES if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
 
 
 def _attempt(number: int, job: Any) -> Attempt:

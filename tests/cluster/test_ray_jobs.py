@@ -98,7 +98,13 @@ def rocore(*arguments, code=0):
     """Run `rocore cluster` to its end and return what it prints; nothing of it ever holds the token."""
     here = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        command(*arguments), cwd=ROOT, env=here, capture_output=True, text=True, check=False, timeout=PATIENCE_S
+        command(*arguments),
+        cwd=ROOT,
+        env=here,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
     )
     said = done.stdout + done.stderr
     assert done.returncode == code, said
@@ -186,7 +192,9 @@ def test_packaged_job_runs_what_it_took_along_on_head_and_workers(head, tmp_path
     jobs = Jobs(head)
     # The command `rocore` finds its own sub-commands.
     succeeded, said = jobs.ask(
-        "where", f'python -c "{where}" && python -m rocore cluster --help', runtime_environment(package, "none")
+        "where",
+        f'python -c "{where}" && python -m rocore cluster --help',
+        runtime_environment(package, "none"),
     )
     assert succeeded, said
     assert re.search(r"^HEAD .*/working_dir_files/.*/rocore/__init__\.py$", said, re.MULTILINE), said
