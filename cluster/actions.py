@@ -1,179 +1,183 @@
-"""Which command of which tool does what to a cluster; nothing is run here."""
+"""Which commands of which tools do what to a cluster, in their order; nothing is run here."""
 
 import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from cluster.collection import Source
 from cluster.description import (
     ClusterDescription,
     ExistingCluster,
+    JobsCluster,
     KubernetesCluster,
     LaunchedCluster,
-    RemoteCluster,
     SlurmCluster,
 )
 from cluster.files import BATCH, CLUSTER, JOB, LAUNCHER
-from cluster.sweep_line import (
-    SweepLine,
-    is_url,
-    job_command,
-    job_name,
-    local_command,
-    remote_command,
-    shared_place,
-)
+from cluster.kubectl import in_head, kubectl, selector, stop_script, submit_script
+from cluster.places import runs_elsewhere
+from cluster.slurm import job_name, log_file
+from cluster.sources import FolderSource, HeadSource, PodSource
+from cluster.sweep_line import SweepLine, local_command, remote_command, rocore_program, sweep_name
 from rocore.errors import ConfigError
 
 Command = list[str]
 RAY = str(Path(sys.executable).with_name("ray"))
-ROCORE = [sys.executable, "-m", "rocore"]
-JOBS = "http://127.0.0.1:8265"
-"""Where the jobs of a launched cluster are submitted, on its head."""
+HEAD_FOLDER = ".ray"
+"""Where a package lies on a launched head, below its user's home; Ray's token is there, too."""
 
 
 @dataclass(frozen=True)
 class Actions:
-    """The commands for one cluster, whose rendered files lie in `folder`."""
+    """The commands for one cluster.
+
+    Attributes:
+        description: The cluster.
+        folder: Holds its rendered files.
+        package: The zip of the project, where it travels.
+    """
 
     description: ClusterDescription
     folder: Path
+    package: Path | None = None
 
-    def up(self) -> Command:
+    def up(self) -> list[Command]:
         """Start the cluster."""
         if isinstance(self.description, LaunchedCluster):
-            return [RAY, "up", "--yes", self._file(LAUNCHER)]
+            return [[RAY, "up", "--yes", self._file(LAUNCHER)]]
         if isinstance(self.description, KubernetesCluster):
-            return self._kubectl("apply", "--filename", self._file(CLUSTER))
+            return [kubectl(self.description, "apply", "--filename", self._file(CLUSTER))]
         raise self._nothing("start")
 
-    def down(self) -> Command:
+    def down(self) -> list[Command]:
         """Give the cluster back."""
         if isinstance(self.description, LaunchedCluster):
-            return [RAY, "down", "--yes", self._file(LAUNCHER)]
+            return [[RAY, "down", "--yes", self._file(LAUNCHER)]]
         if isinstance(self.description, KubernetesCluster):
-            return self._kubectl("delete", "--ignore-not-found", "--filename", self._file(CLUSTER))
+            return [
+                kubectl(self.description, "delete", "--ignore-not-found", "--filename", self._file(CLUSTER))
+            ]
         if isinstance(self.description, SlurmCluster):
-            return ["scancel", f"--name={self.description.name}"]
+            ours = f"awk '$2 ~ /^{job_name(self.description)}/ {{print $1}}'"
+            return [_shell(f"squeue --me --noheader --format='%i %j' | {ours} | xargs -r scancel")]
         raise self._nothing("give back")
 
-    def submit(self, line: SweepLine) -> Command:
-        """Begin a sweep, or go on with it; on a remote cluster it runs on after the command has ended."""
-        if isinstance(self.description, LaunchedCluster):
-            out = shared_place(self.description, line.out)
-            return self._on_head("submit", out, remote_command(self.description, line))
-        if isinstance(self.description, KubernetesCluster):
-            return self._kubectl("apply", "--filename", self._file(JOB))
-        if isinstance(self.description, SlurmCluster):
-            return ["sbatch", self._file(BATCH)]
-        if jobs := self._jobs():
-            command = job_command(jobs, line)
+    def submit(self, line: SweepLine) -> list[Command]:
+        """Begin a sweep, or go on with it; away from here it runs on after the commands have ended."""
+        description = self.description
+        if isinstance(description, KubernetesCluster):
             assert line.out is not None
-            taken = [] if jobs.project else ["--package", str(Path.cwd()), "--packages", jobs.packages]
-            return [*self._job_tool("submit", line.out), command, *taken]
-        return local_command(self.description, line)
-
-    def status(self, out: Path | str) -> Command:
-        """Show how a sweep stands; where its directory can't be read from here, how its job stands."""
-        if isinstance(self.description, LaunchedCluster):
-            return self._on_head(
-                "status", out, after=f"{self._rocore()} sweep status {shlex.quote(str(out))}"
-            )
-        if self._jobs() and not is_url(out) and not Path(out).is_dir():
-            return self._job_tool("status", out)
-        if isinstance(self.description, KubernetesCluster):
-            return self._kubectl("get", "rayjobs,rayclusters,pods", "--selector=app=rocore-tune")
-        if isinstance(self.description, SlurmCluster):
-            return ["squeue", f"--name={self.description.name}"]
-        return [*ROCORE, "sweep", "status", str(out)]
-
-    def logs(self, out: Path | str) -> Command:
-        """Follow what a sweep prints."""
-        if isinstance(self.description, LaunchedCluster):
-            return self._on_head("logs", out)
-        if self._jobs():
-            return self._job_tool("logs", out)
-        if isinstance(self.description, KubernetesCluster):
-            return self._kubectl(
-                "logs", "--follow", "--tail=200", f"--selector=ray.io/originated-from-cr-name={self._job()}"
-            )
-        if isinstance(self.description, SlurmCluster):
-            newest = f"$(ls -t {shlex.quote(self.description.name)}-*.log | head -n 1)"
-            return ["bash", "-c", f'exec tail -n 200 -F "{newest}"']
-        raise ConfigError(
-            f"only the logs of jobs are followed, but a sweep on {self.description.name} runs in the foreground; read "
-            "what it printed there"
-        )
-
-    def stop(self, out: Path | str) -> Command:
-        """Stop a sweep cleanly, to be gone on with."""
-        if isinstance(self.description, LaunchedCluster):
-            return self._on_head("stop", out)
-        if self._jobs():
-            return self._job_tool("stop", out)
-        if isinstance(self.description, KubernetesCluster):
-            return self._kubectl("delete", "rayjob", self._job())
-        if isinstance(self.description, SlurmCluster):
-            return ["scancel", "--signal=TERM", "--batch", f"--name={self.description.name}"]
-        raise ConfigError(
-            f"only sweeps on remote clusters are stopped this way, but `kind` is {self.description.kind}; press "
-            "Ctrl-C where the sweep runs"
-        )
-
-    def collect(self, source: Path | str, target: Path) -> Command:
-        """Copy a sweep directory here and check every file; repeated, it copies what has changed."""
-        if isinstance(self.description, LaunchedCluster) and not is_url(source):
-            checksums = self.folder / "manifest.json"
-            read = [
-                RAY,
-                "exec",
-                self._file(LAUNCHER),
-                f"{self._rocore()} sweep manifest {shlex.quote(str(source))}",
-            ]
-            copy = [RAY, "rsync-down", self._file(LAUNCHER), f"{source}/", str(target)]
-            check = [*ROCORE, "sweep", "manifest", str(target), "--check", str(checksums)]
-            # What the launcher itself says stands around the list.
-            only_list = f"sed -n '/^{{/,/^}}/p' > {shlex.quote(str(checksums))}"
+            return [_shell(submit_script(description, line.out, self._file(JOB)))]
+        if isinstance(description, SlurmCluster):
+            assert line.out is not None
+            job = job_name(description, line.out)
             return [
-                "bash",
-                "-c",
-                f"{shlex.join(read)} | {only_list} && {shlex.join(copy)} && {shlex.join(check)}",
+                _shell(
+                    f'if [ -n "$(squeue --me --noheader --name={job})" ]; then '
+                    f'echo "error: a sweep must not run twice, but the job {job} is queued or runs; follow it with '
+                    "'rocore cluster logs', or stop it\" >&2; exit 4; fi; "
+                    f"exec sbatch {shlex.quote(self._file(BATCH))}"
+                )
             ]
-        if not is_url(source) and not Path(source).is_dir():
-            raise ConfigError(
-                f"a sweep is copied from a URL or from a folder that this machine sees, but {source} is neither; run "
-                "`rocore sweep collect` on a machine that sees it"
+        if isinstance(description, JobsCluster) and runs_elsewhere(description):
+            command = remote_command(description, line)
+            assert line.out is not None
+            return self._job("submit", line.out, command)
+        return [local_command(description, line)]
+
+    def status(self, out: str) -> list[Command]:
+        """Show how the job of a sweep and the sweep itself stand."""
+        description = self.description
+        here = [sys.executable, "-m", "rocore", "sweep", "status", out]
+        if isinstance(description, KubernetesCluster):
+            objects = kubectl(
+                description, "get", "rayjobs,rayclusters,pods", f"--selector={selector(description)}"
             )
-        return [*ROCORE, "sweep", "collect", str(source), "--to", str(target)]
+            ask = f"{rocore_program(description)} sweep status {shlex.quote(out)}"
+            return [objects, _shell(in_head(description, ask))]
+        if isinstance(description, SlurmCluster):
+            return [["squeue", "--me", f"--name={job_name(description, out)}"], here]
+        if isinstance(description, JobsCluster) and runs_elsewhere(description):
+            ask = f"{rocore_program(description)} sweep status {shlex.quote(out)}"
+            return self._job("status", out, ask)
+        return [here]
 
-    def _jobs(self) -> ExistingCluster | None:
-        """Return the description, where sweeps are jobs of somebody else's Ray."""
-        found = self.description if isinstance(self.description, ExistingCluster) else None
-        return found if found is not None and found.jobs is not None else None
+    def logs(self, out: str) -> list[Command]:
+        """Follow what a sweep prints."""
+        description = self.description
+        if isinstance(description, KubernetesCluster):
+            return [kubectl(description, "logs", "--follow", "--tail=-1", f"job/{sweep_name(out)}")]
+        if isinstance(description, SlurmCluster):
+            return [["tail", "-n", "200", "-F", log_file(description, out)]]
+        if runs_elsewhere(description):
+            return self._job("logs", out)
+        raise ConfigError(
+            f"only what runs elsewhere has logs to fetch, but on {description.name} ({description.kind}) a sweep runs "
+            "in the foreground; read what it printed where it was started"
+        )
 
-    def _job_tool(self, verb: str, out: Path | str) -> Command:
-        jobs = self._jobs()
-        assert jobs is not None
-        return [sys.executable, "-m", "cluster.ray_jobs", verb, str(jobs.jobs), job_name(out)]
+    def stop(self, out: str) -> list[Command]:
+        """Stop a sweep cleanly, to be gone on with."""
+        description = self.description
+        if isinstance(description, KubernetesCluster):
+            return [_shell(stop_script(description, out))]
+        if isinstance(description, SlurmCluster):
+            return [["scancel", "--signal=TERM", "--batch", f"--name={job_name(description, out)}"]]
+        if runs_elsewhere(description):
+            return self._job("stop", out)
+        raise ConfigError(
+            f"only what runs elsewhere is stopped this way, but on {description.name} ({description.kind}) a sweep "
+            "runs in the foreground; press Ctrl-C there"
+        )
 
-    def _on_head(self, verb: str, out: Path | str, *arguments: str, after: str = "") -> Command:
-        """Return the command that runs the job tool on a launched cluster's head, where the jobs' port is."""
-        assert isinstance(self.description, LaunchedCluster)
-        python = f"{self.description.project}/.venv/bin/python"
-        tool = shlex.join([python, "-m", "cluster.ray_jobs", verb, JOBS, job_name(out), *arguments])
-        script = f"cd {shlex.quote(self.description.project)} && export RAY_AUTH_MODE=token && {tool}"
-        return [RAY, "exec", self._file(LAUNCHER), f"{script} && {after}" if after else script]
+    def source(self, out: str) -> Source:
+        """Return where a sweep directory is collected from.
 
-    def _kubectl(self, *arguments: str) -> Command:
-        assert isinstance(self.description, KubernetesCluster)
-        return ["kubectl", "--namespace", self.description.namespace, *arguments]
+        Raises:
+            ConfigError: If this machine has no way to it.
+        """
+        description = self.description
+        if isinstance(description, LaunchedCluster):
+            copy = [RAY, "rsync-down", self._file(LAUNCHER), f"{out.rstrip('/')}/"]
+            return HeadSource([RAY, "exec", self._file(LAUNCHER)], copy, out)
+        if isinstance(description, KubernetesCluster):
+            return PodSource(["bash", "-c", in_head(description, None), "bash"], out)
+        if Path(out).is_dir():
+            return FolderSource(Path(out))
+        raise ConfigError(
+            f"the sweep directory must be a URL or a folder that this machine sees, but {out} isn't; collect on a "
+            "machine that does, for example a login node"
+        )
 
-    def _job(self) -> str:
-        return f"{self.description.name}-sweep"
-
-    def _rocore(self) -> str:
-        assert isinstance(self.description, RemoteCluster)
-        return shlex.quote(f"{self.description.project}/.venv/bin/rocore")
+    def _job(self, verb: str, out: str, command: str | None = None) -> list[Command]:
+        """Return what speaks to the job server, from here or on the head; a command for a shell comes last."""
+        description = self.description
+        assert isinstance(description, ExistingCluster | LaunchedCluster)
+        launched = isinstance(description, LaunchedCluster)
+        arguments = ["-m", "rocore", "cluster", "job", verb]
+        there = (
+            ""
+            if self.package is None
+            else f"{HEAD_FOLDER}/{self.package.name}"
+            if launched
+            else str(self.package)
+        )
+        if command is not None and there:
+            arguments += ["--package", there, "--packages", description.packages]
+        arguments += [out] if command is None else [out, command]
+        if isinstance(description, ExistingCluster):
+            assert description.jobs is not None
+            return [[sys.executable, *arguments, "--jobs", description.jobs]]
+        binaries = shlex.quote(f"{description.project}/.venv/bin")
+        script = f"cd && export RAY_AUTH_MODE=token PATH={binaries}:$PATH"
+        copy = [[RAY, "rsync-up", self._file(LAUNCHER), str(self.package), there]] if there else []
+        if there:
+            script += f' PYTHONPATH="$HOME/{there}"'
+        return [
+            *copy,
+            [RAY, "exec", self._file(LAUNCHER), f"{script} && {shlex.join(['python', *arguments])}"],
+        ]
 
     def _file(self, name: str) -> str:
         return str(self.folder / name)
@@ -183,3 +187,7 @@ class Actions:
             f"there must be something to {what}, but a {self.description.kind} cluster comes with its sweep, or is "
             "somebody else's; go on with `rocore cluster submit`"
         )
+
+
+def _shell(script: str) -> Command:
+    return ["bash", "-c", script]

@@ -10,13 +10,16 @@ from pathlib import Path
 
 import yaml
 
-from cluster.description import ClusterDescription, LaunchedCluster
+from cluster.address import connect, is_loopback, split_address, split_jobs_url
+from cluster.description import ClusterDescription, ExistingCluster, LaunchedCluster
 from cluster.files import BATCH, LAUNCHER
 from cluster.kuberay import unknown_fields
 from cluster.launcher import TOKEN
 from cluster.ray_launcher import check_launcher_config
 from rocore.errors import ConfigError
 
+ASKING = ("aiohttp", "aiohttp_cors", "opencensus", "virtualenv")
+"""Modules of ray[default]."""
 TOOLS = {
     "ssh": ("ssh", "rsync"),
     "aws": ("ssh", "rsync"),
@@ -66,7 +69,58 @@ def warnings(description: ClusterDescription) -> list[str]:
             "`expose` lets the dashboard listen beyond its machine: whoever reaches it and has the token runs code "
             "there; prefer `ray dashboard`, which opens a tunnel"
         ]
-    return []
+    return list(_open_ways(description)) if isinstance(description, ExistingCluster) else []
+
+
+def answers(description: ExistingCluster, *, timeout_s: float) -> list[str]:
+    """Return what of an existing Ray answers.
+
+    Raises:
+        ClusterError: If something doesn't, or wants a token that this machine hasn't.
+    """
+    found = []
+    if description.address is not None:
+        connect(description.address, timeout_s=timeout_s)
+        found.append(f"{description.address} answers")
+    if description.jobs is not None:
+        host, port = split_jobs_url(description.jobs)
+        connect(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", timeout_s=timeout_s)
+        found.append(f"{description.jobs} takes jobs: {_ray_there(description.jobs)}")
+    return found
+
+
+def _ray_there(url: str) -> str:
+    from cluster.ray_jobs import Jobs
+    from cluster.ray_launcher import ray_version
+
+    there, here = Jobs(url).ray_version(), ray_version()
+    return f"Ray {there}" + (f" (here it is {here})" if there != here else "")
+
+
+def _open_ways(description: ExistingCluster) -> Iterator[str]:
+    """Say what of an existing Ray can be overheard, or used by whoever reaches it."""
+    open_ways = []
+    if description.address is not None and not is_loopback(split_address(description.address)[0]):
+        open_ways.append("address")
+        if os.environ.get("RAY_USE_TLS", "0") in ("0", ""):
+            yield (
+                "`address` isn't on this machine and RAY_USE_TLS isn't 1: whoever is on the way reads what is sent, "
+                "the token included; use it in a network that you trust, or `jobs` through a tunnel"
+            )
+    if description.jobs is not None and not is_loopback(split_jobs_url(description.jobs)[0]):
+        open_ways.append("jobs")
+        if description.jobs.startswith("http:"):
+            yield (
+                "`jobs` isn't on this machine and speaks plain http: whoever is on the way reads what is sent, the "
+                "token included; open a tunnel (ssh -L 8265:127.0.0.1:8265 HEAD) and name http://127.0.0.1:8265, or "
+                "use https"
+            )
+    if open_ways and os.environ.get("RAY_AUTH_MODE") != "token":
+        yield (
+            f"`{'` and `'.join(open_ways)}` can be reached from elsewhere and RAY_AUTH_MODE isn't token here: a Ray "
+            "that takes work without a token runs code for whoever reaches it; start it with RAY_AUTH_MODE=token, and "
+            "set that here, too"
+        )
 
 
 def _check_script(text: str) -> None:
@@ -93,6 +147,10 @@ def _tools(description: ClusterDescription) -> Iterator[str]:
         module, package = LIBRARIES[description.kind]
         if importlib.util.find_spec(module) is None:
             yield f"the Python package {package}, for Ray's launcher; .venv/bin/pip install {package}"
+    if isinstance(description, ExistingCluster) and description.jobs is not None:
+        lacking = [module for module in ASKING if importlib.util.find_spec(module) is None]
+        if lacking:
+            yield f"ray[default] with its {', '.join(lacking)}, for Ray Jobs; .venv/bin/pip install 'ray[default]'"
 
 
 def _credentials(description: ClusterDescription) -> Iterator[str]:
@@ -107,3 +165,7 @@ def _credentials(description: ClusterDescription) -> Iterator[str]:
 def _token(description: ClusterDescription) -> Iterator[str]:
     if isinstance(description, LaunchedCluster) and not Path(TOKEN).expanduser().exists():
         yield f"Ray's authentication token {TOKEN}; run `ray get-auth-token --generate`"
+    if isinstance(description, ExistingCluster) and os.environ.get("RAY_AUTH_MODE") == "token":
+        named = os.environ.get("RAY_AUTH_TOKEN_PATH") or TOKEN
+        if not os.environ.get("RAY_AUTH_TOKEN") and not Path(named).expanduser().is_file():
+            yield f"Ray's authentication token: RAY_AUTH_MODE is token, but {named} isn't there; copy it from the head"

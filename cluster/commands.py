@@ -1,8 +1,5 @@
 """`rocore cluster`: from a description to files, to a cluster, to a sweep on it, and back."""
 
-import json
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,26 +8,32 @@ from typing import Any
 import click
 
 from cluster.actions import Actions
-from cluster.checks import check_files, missing, warnings
+from cluster.address import ClusterError
+from cluster.checks import answers, check_files, missing, warnings
+from cluster.collection import collect as collect_files
 from cluster.description import (
     ClusterDescription,
-    ClusterError,
     ExistingCluster,
+    LaunchedCluster,
     RemoteCluster,
     SlurmCluster,
-    connect,
     load_description,
 )
+from cluster.estimates import estimate, summary
 from cluster.files import rendered, write_files
-from cluster.sweep_line import SweepLine, is_url, share_settings
+from cluster.job_commands import job
+from cluster.package import build_package
+from cluster.places import check_inputs, is_packaged, is_url
+from cluster.running import run_all
+from cluster.sweep_line import SweepLine
 
 FILES = Path("sweeps/clusters")
 """Where rendered files lie: a folder for each cluster."""
 
 
 @click.group(
-    epilog="Exit codes: 0 done; 2 a wrong option, description or file; 4 a cluster or tool can't be reached; otherwise "
-    "that of the tool that was run (ray, kubectl, sbatch)."
+    epilog="Exit codes: 0 done; 2 a wrong option, description or file; 4 a cluster or tool can't be reached, or "
+    "refuses; otherwise that of the tool that was run (ray, kubectl, sbatch)."
 )
 def cluster() -> None:
     r"""Describe clusters, start them, and run sweeps on them.
@@ -47,22 +50,12 @@ def cluster() -> None:
     """
 
 
-class Place(click.ParamType[Path | str]):
-    """A path, or a URL as a text."""
-
-    name = "place"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:  # noqa: ARG002
-        """Keep URLs as they are: a path would lose one of their slashes."""
-        return value if isinstance(value, Path) or is_url(value) else Path(value)
-
-
 def _name(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("name", metavar="NAME")(command)
 
 
 def _directory(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.argument("directory", metavar="DIR", type=Place())(command)
+    return click.argument("directory", metavar="DIR")(command)
 
 
 def _sweep(*, required: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -73,7 +66,7 @@ def _sweep(*, required: bool) -> Callable[[Callable[..., Any]], Callable[..., An
             click.option(
                 "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of CONFIG."
             ),
-            click.option("--out", type=Place(), help="The sweep directory, or its URL."),
+            click.option("--out", help="The sweep directory, a path or a URL."),
             click.argument("config", type=click.Path(path_type=Path), required=required),
         ):
             command = option(command)
@@ -82,7 +75,7 @@ def _sweep(*, required: bool) -> Callable[[Callable[..., Any]], Callable[..., An
     return add
 
 
-def _line(config: Path | None, out: Path | str | None, overrides: tuple[str, ...]) -> SweepLine | None:
+def _line(config: Path | None, out: str | None, overrides: tuple[str, ...]) -> SweepLine | None:
     return None if config is None else SweepLine(config, out, overrides)
 
 
@@ -91,7 +84,7 @@ def _line(config: Path | None, out: Path | str | None, overrides: tuple[str, ...
 @_sweep(required=False)
 @click.option("--to", type=click.Path(file_okay=False, path_type=Path), help="Folder of the files.")
 def render(
-    name: str, config: Path | None, out: Path | str | None, overrides: tuple[str, ...], to: Path | None
+    name: str, config: Path | None, out: str | None, overrides: tuple[str, ...], to: Path | None
 ) -> None:
     r"""Write the files that start the cluster NAME; with CONFIG and --out, also those that run a sweep.
 
@@ -117,7 +110,7 @@ def render(
     help="Seconds.",
 )
 def check(
-    name: str, config: Path | None, out: Path | str | None, overrides: tuple[str, ...], timeout_s: float
+    name: str, config: Path | None, out: str | None, overrides: tuple[str, ...], timeout_s: float
 ) -> None:
     r"""Check the description NAME and what starting it needs, without touching the cluster.
 
@@ -131,18 +124,18 @@ def check(
     description, line = load_description(name), _line(config, out, overrides)
     click.echo(summary(description))
     if isinstance(description, ExistingCluster):
-        connect(description.address, timeout_s=timeout_s)
-        click.echo(f"{description.address} answers")
+        for answer in answers(description, timeout_s=timeout_s):
+            click.echo(answer)
     if isinstance(description, RemoteCluster) and not (
         line is None and isinstance(description, SlurmCluster)
     ):
         files = rendered(description, line)
         check_files(files)
         click.echo(f"files are valid: {', '.join(files)}")
-    for warning in warnings(description):
-        click.echo(f"warning: {warning}", err=True)
+    _warn(description)
     if line is not None:
-        click.echo(_estimate(description, line))
+        check_inputs(description, line.config, line.overrides)
+        click.echo(estimate(description, line))
     if lacking := missing(description):
         raise ClusterError("\n".join(["starting it needs", *(f"- {each}" for each in lacking)]))
 
@@ -156,8 +149,7 @@ def up(name: str) -> None:
     rocore cluster up aws
     """
     description = load_description(name)
-    for warning in warnings(description):
-        click.echo(f"warning: {warning}", err=True)
+    _warn(description)
     _do(_actions(description, None).up())
 
 
@@ -175,24 +167,27 @@ def down(name: str) -> None:
 @cluster.command()
 @_name
 @_sweep(required=True)
-def submit(name: str, config: Path, out: Path | str | None, overrides: tuple[str, ...]) -> None:
+def submit(name: str, config: Path, out: str | None, overrides: tuple[str, ...]) -> None:
     r"""Run `rocore sweep CONFIG` on the cluster NAME, or go on with the sweep in --out.
 
-    On `local` and `existing` it runs in the foreground and ends with the sweep's exit code; elsewhere it runs on by
-    itself.
+    On `local`, and on `existing` without `jobs`, it runs in the foreground and ends with the sweep's exit code;
+    elsewhere it runs on by itself, once: as long as it does, another submit is refused.
 
     \b
     rocore cluster submit local configs/tune/quickstart.yaml --out sweeps/a
+    rocore cluster submit aws configs/tune/main.yaml --out /mnt/efs/rocore/sweeps/a
     """
-    line = SweepLine(config, out, overrides)
-    _do(_actions(load_description(name), line).submit(line))
+    description, line = load_description(name), SweepLine(config, out, overrides)
+    check_inputs(description, config, overrides)
+    _warn(description)
+    _do(_actions(description, line).submit(line))
 
 
 @cluster.command()
 @_name
 @_directory
-def status(name: str, directory: Path | str) -> None:
-    r"""Show how the sweep in DIR stands on the cluster NAME (kubernetes, slurm: its job and pods).
+def status(name: str, directory: str) -> None:
+    r"""Show how the job of the sweep in DIR stands on the cluster NAME, and how the sweep does.
 
     \b
     rocore cluster status aws /mnt/efs/rocore/sweeps/a
@@ -203,8 +198,8 @@ def status(name: str, directory: Path | str) -> None:
 @cluster.command()
 @_name
 @_directory
-def logs(name: str, directory: Path | str) -> None:
-    r"""Follow what the sweep in DIR prints; Ctrl-C ends the following, not the sweep.
+def logs(name: str, directory: str) -> None:
+    r"""Follow what the sweep in DIR prints; Ctrl-C ends the following, not the sweep, and the same command goes on.
 
     \b
     rocore cluster logs aws /mnt/efs/rocore/sweeps/a
@@ -215,7 +210,7 @@ def logs(name: str, directory: Path | str) -> None:
 @cluster.command()
 @_name
 @_directory
-def stop(name: str, directory: Path | str) -> None:
+def stop(name: str, directory: str) -> None:
     r"""Stop the sweep in DIR cleanly; `submit` with the same --out goes on with it.
 
     \b
@@ -228,51 +223,35 @@ def stop(name: str, directory: Path | str) -> None:
 @_name
 @_directory
 @click.option("--to", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder here.")
-def collect(name: str, directory: Path | str, to: Path) -> None:
+def collect(name: str, directory: str, to: Path) -> None:
     r"""Copy the sweep in DIR from the cluster NAME; again, only what has changed.
+
+    Every file's SHA-256 is compared on both sides afterwards. Files that a running sweep writes to are copied again, up
+    to three times, and named if they still differ then.
 
     \b
     rocore cluster collect aws /mnt/efs/rocore/sweeps/a --to sweeps/a
     """
-    _do(_actions(load_description(name), None).collect(directory, to))
+    if is_url(directory):
+        # Object stores are the sweep's own business.
+        _do([[sys.executable, "-m", "rocore", "sweep", "collect", directory, "--to", str(to)]])
+    found = collect_files(_actions(load_description(name), None).source(directory), to)
+    gone = f", {found.num_removed} removed that are gone over there" if found.num_removed else ""
+    click.echo(
+        f"{to}: {found.num_files} files verified by SHA-256, {found.num_copied} of them copied now{gone}"
+    )
+    for file in found.busy:
+        click.echo(f"written to meanwhile, and older here: {file}; collect again", err=True)
+    if found.only_here:
+        some = ", ".join(found.only_here[:3]) + (", ..." if len(found.only_here) > 3 else "")
+        click.echo(f"only here, and left alone: {len(found.only_here)} files ({some})", err=True)
 
 
-def summary(description: ClusterDescription) -> str:
-    """Return one line that says what a sweep on this cluster would use."""
-    if isinstance(description, ExistingCluster):
-        place = f"the Ray at {description.address}"
-    elif isinstance(description, RemoteCluster):
-        place = f"a Ray started by {description.kind}, sweeps below {description.shared}"
-    else:
-        place = "a Ray of its own on this machine"
-    shares = [setting.removeprefix("resources.") for setting in share_settings(description)]
-    return f"{description.name}: {place}, {', '.join(shares) or 'shares as the sweep says'}"
-
-
-def run(command: list[str]) -> int:
-    """Run a command to its end and return its exit code, 128 + n where signal n ended it.
-
-    Ctrl-C reaches the command by itself (one terminal, one process group), so this waits on for its end.
-
-    Raises:
-        ClusterError: If the program isn't installed.
-    """
-    if shutil.which(command[0]) is None:
-        raise ClusterError(
-            f"the program {command[0]} must be on PATH, but isn't; install it, and check with "
-            "`rocore cluster check`"
-        )
-    with subprocess.Popen(command) as process:  # noqa: S603 - arguments as a list, no shell
-        while True:
-            try:
-                code = process.wait()
-            except KeyboardInterrupt:
-                continue
-            return code if code >= 0 else 128 - code
+cluster.add_command(job)
 
 
 def _actions(description: ClusterDescription, line: SweepLine | None) -> Actions:
-    """Render the files anew, where the kind has some, so that they are always the description's."""
+    """Render the files anew, where the kind has some, so that they are always the description's; pack the project."""
     folder = FILES / description.name
     if isinstance(description, RemoteCluster) and not (
         line is None and isinstance(description, SlurmCluster)
@@ -280,28 +259,17 @@ def _actions(description: ClusterDescription, line: SweepLine | None) -> Actions
         files = rendered(description, line)
         check_files(files)
         write_files(files, folder)
-    return Actions(description, folder)
+    package = None
+    # A launched head without an installed project needs it for every command.
+    if is_packaged(description) and (line is not None or isinstance(description, LaunchedCluster)):
+        package = build_package(Path.cwd(), folder, None if line is None else line.config)
+    return Actions(description, folder, package)
 
 
-def _do(command: list[str]) -> None:
-    import shlex
-
-    shown = ["rocore", *command[3:]] if command[:3] == [sys.executable, "-m", "rocore"] else command
-    click.echo(shlex.join(shown), err=True)
-    click.get_current_context().exit(run(command))
+def _warn(description: ClusterDescription) -> None:
+    for warning in warnings(description):
+        click.echo(f"warning: {warning}", err=True)
 
 
-def _estimate(description: ClusterDescription, line: SweepLine) -> str:
-    """Ask the sweep's own dry run, in a process of its own: this package knows nothing of sweeps."""
-    command = [sys.executable, "-m", "rocore", "sweep", str(line.config), "--dry-run", "--json"]
-    for setting in (*share_settings(description), *line.overrides):
-        command += ["--set", setting]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - as above
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ClusterError(f"the sweep's dry run must pass on this machine, but says: {last}")
-    plan = json.loads(done.stdout)
-    return (
-        f"{line.config}: at most {plan['num_trials'] + plan['num_race_runs'] + plan['num_final_runs']} runs, about "
-        f"{plan['cpu_hours']:.1f} CPU-hours and {plan['gpu_hours']:.1f} GPU-hours, with this machine's seconds an epoch"
-    )
+def _do(commands: list[list[str]]) -> None:
+    click.get_current_context().exit(run_all(commands))

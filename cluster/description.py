@@ -1,25 +1,16 @@
 """The description of a cluster, one class a kind: typed, frozen, checked on construction."""
 
-import re
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from cluster.address import split_address, split_jobs_url
 from rocore.config import NonNegative, Positive, Section, explain, nearest, read_yaml
-from rocore.errors import ConfigError, RocoreError
+from rocore.errors import ConfigError
 
 FOLDER = Path("configs/cluster")
-
-_ADDRESS = re.compile(r"(?P<scheme>ray://)?(?P<host>\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):(?P<port>[0-9]{1,5})")
-
-
-class ClusterError(RocoreError, RuntimeError):
-    """A cluster that can't be reached."""
-
-    exit_code = 4
 
 
 class ClusterDescription(Section):
@@ -46,39 +37,81 @@ class LocalCluster(ClusterDescription):
     kind: Literal["local"]
 
 
-class ExistingCluster(ClusterDescription):
+class JobsCluster(ClusterDescription):
+    """A cluster whose sweeps go through Ray Jobs."""
+
+    environment: Literal["installed", "packaged"] | None = None
+    """installed: the sweep runs in `project`. packaged: it runs in a copy of this machine's project, which travels with
+    it as the job's runtime environment. Null: installed where `project` is given."""
+    packages: Literal["lock", "none"] = "lock"
+    """packaged: lock installs requirements.lock on every node (once, then kept by Ray); none counts on what Ray's own
+    Python has there."""
+    visible: tuple[str, ...] = ()
+    """More folders that every node sees under the same path: data or an encoder may lie there."""
+
+
+class ExistingCluster(JobsCluster):
     """A Ray that somebody else started."""
 
     kind: Literal["existing"]
-    address: str = Field(default="", validate_default=True)
-    """host:port, or ray://host:port, of the Ray's head."""
-    jobs: Annotated[str, Field(pattern=r"^https?://[^\s@]+$")] | None = None
-    """Address of its jobs, for example http://127.0.0.1:8265, the end of a tunnel: sweeps then run there by themselves.
-    Null: they run on this machine, in the foreground."""
+    address: str | None = Field(default=None, validate_default=True)
+    """host:port, or ray://host:port, of the Ray's head; may be left out where there is `jobs`."""
+    jobs: str | None = None
+    """http://host:port of its dashboard: sweeps run there, as Ray Jobs. Null: in the foreground, on this machine."""
     project: str | None = None
-    """Folder of this project on its nodes. Null: a job takes the project along."""
-    packages: Literal["lock", "none"] = "lock"
-    """What pip installs for a job that takes the project along: requirements.lock, or nothing where all is there."""
+    """With `jobs`: folder of this project on every node; its virtual environment is .venv in it."""
+    shared: str | None = None
+    """With `jobs`: folder that every node sees under this path; sweeps lie there. Null: their --out is a URL."""
 
     @field_validator("address")
     @classmethod
-    def _check_address(cls, address: str) -> str:
-        split_address(address)
+    def _check_address(cls, address: str | None) -> str | None:
+        if address is not None:
+            split_address(address)
         return address
 
+    @field_validator("jobs")
+    @classmethod
+    def _check_jobs(cls, jobs: str | None) -> str | None:
+        if jobs is not None:
+            split_jobs_url(jobs)
+        return jobs
+
+    @model_validator(mode="after")
+    def _check_together(self) -> "ExistingCluster":
+        if self.address is None and self.jobs is None:
+            raise ValueError(
+                "`address` must be host:port of the Ray head, or `jobs` http://host:port of its dashboard, but neither "
+                "is given; for example address: 10.0.0.5:6379"
+            )
+        if self.jobs is None and self.environment == "packaged":
+            raise ValueError(
+                "`environment: packaged` must come with `jobs`, but there is none; name http://host:port of the Ray's "
+                "dashboard"
+            )
+        if self.jobs is not None and self.environment == "installed" and self.project is None:
+            raise ValueError(
+                "`environment: installed` must come with `project`, the folder of this project on every node, but it "
+                "isn't given; name it, or set `environment: packaged`"
+            )
+        return self
+
     @property
-    def ray_address(self) -> str:
-        """The address; a job is told it by Ray."""
-        return self.address if self.jobs is None else "auto"
+    def ray_address(self) -> str | None:
+        """The address; as a job, the sweep runs on that Ray itself."""
+        return "auto" if self.jobs is not None else self.address
 
 
 class RemoteCluster(ClusterDescription):
     """A Ray that we start on other machines; the sweep runs beside its head."""
 
     project: str
-    """Folder of this project on every node; its virtual environment is .venv in it."""
+    """Folder of this project on every node; its virtual environment is .venv in it. Where `environment` is packaged,
+    the virtual environment alone."""
     shared: str
     """Folder that every node sees under this path: sweeps and data lie there. Trunks stay on each node's own disk."""
+    visible: tuple[str, ...] = ()
+    """More folders that every node sees under the same path: data or an encoder may lie there."""
     setup: tuple[str, ...] = ()
     """Shell commands that every node runs before Ray starts: modules, mounts, the project's `make setup`."""
 
@@ -88,7 +121,7 @@ class RemoteCluster(ClusterDescription):
         return "auto"
 
 
-class LaunchedCluster(RemoteCluster):
+class LaunchedCluster(RemoteCluster, JobsCluster):
     """A cluster that Ray's own launcher starts over SSH."""
 
     ssh_user: str
@@ -197,8 +230,6 @@ class KubernetesCluster(RemoteCluster):
     """Of the pods."""
     volume_claim: str
     """Claim of a volume that many pods may write to; mounted at `shared`."""
-    token_secret: str
-    """Secret whose key `token` is Ray's authentication token."""
     head: PodGroup
     """The pod that runs the sweep and no trials."""
     groups: Annotated[dict[str, PodGroup], Field(min_length=1)]
@@ -234,20 +265,6 @@ KINDS: dict[str, type[ClusterDescription]] = {
 }
 
 
-def split_address(address: str) -> tuple[str, int]:
-    """Return host and port of `host:port` or `ray://host:port`.
-
-    Raises:
-        ValueError: If the address has another form or the port isn't in 1..65535.
-    """
-    match = _ADDRESS.fullmatch(address)
-    if match is None or not 1 <= int(match["port"]) <= 65535:
-        raise ValueError(
-            f"`address` must be host:port of the Ray head, but got {address!r}; for example 10.0.0.5:6379"
-        )
-    return match["host"].strip("[]"), int(match["port"])
-
-
 def load_description(name_or_file: str, overrides: Mapping[str, Any] | None = None) -> ClusterDescription:
     """Read a cluster description by its name in configs/cluster/ or by its path.
 
@@ -280,27 +297,3 @@ def _find(name_or_file: str) -> Path:
             f"a cluster must be a name in {FOLDER}/ or a YAML file, but got {name_or_file!r}; {hint}"
         )
     return named
-
-
-def connect(address: str, *, timeout_s: float) -> None:
-    """Open a TCP connection to a Ray head and close it again.
-
-    Raises:
-        ClusterError: If nothing answers there in time.
-    """
-    host, port = split_address(address)
-    try:
-        socket.create_connection((host, port), timeout=timeout_s).close()
-    except TimeoutError as error:
-        raise ClusterError(
-            f"{host}:{port} must answer within {timeout_s:g} s, but doesn't; check network and firewall"
-        ) from error
-    except socket.gaierror as error:
-        raise ClusterError(
-            f"{host!r} must be a host that can be found, but {error.strerror}; check `address`"
-        ) from error
-    except OSError as error:
-        raise ClusterError(
-            f"{host}:{port} must take connections, but {error.strerror or error}; "
-            "start Ray there (`ray start --head`) or correct `address`"
-        ) from error

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cluster.description import KubernetesCluster, PodGroup
-from cluster.sweep_line import SweepLine, remote_command
+from cluster.kubectl import CONTAINER, SWEEP, labels
+from cluster.sweep_line import STOP_WAIT_S, SweepLine, remote_command, shared_path, sweep_name
 
 API = "ray.io/v1"
 POD = {
@@ -16,10 +17,7 @@ POD = {
         {
             "name": None,
             "image": None,
-            "env": [
-                {"name": None, "value": None, "valueFrom": {"secretKeyRef": {"name": None, "key": None}}}
-            ],
-            "lifecycle": {"preStop": {"exec": {"command": [None]}}},
+            "env": [{"name": None, "value": None}],
             "resources": {"requests": {"*": None}, "limits": {"*": None}},
             "volumeMounts": [{"name": None, "mountPath": None}],
         }
@@ -28,6 +26,7 @@ POD = {
 TEMPLATE = {"metadata": {"labels": {"*": None}}, "spec": POD}
 CLUSTER_SPEC = {
     "rayVersion": None,
+    "authOptions": {"mode": None},
     "enableInTreeAutoscaling": None,
     "headGroupSpec": {"serviceType": None, "rayStartParams": {"*": None}, "template": TEMPLATE},
     "workerGroupSpecs": [
@@ -52,6 +51,7 @@ FIELDS: Mapping[str, Any] = {
         **HEADER,
         "spec": {
             "entrypoint": None,
+            "jobId": None,
             "shutdownAfterJobFinishes": None,
             "ttlSecondsAfterFinished": None,
             "backoffLimit": None,
@@ -60,13 +60,14 @@ FIELDS: Mapping[str, Any] = {
         },
     },
 }
-"""The published fields that our manifests may have; None is a plain value, "*" any key, items of a list are alike."""
+"""The fields of KubeRay's published API that our manifests have; None is a plain value, "*" any key, items of a list
+are alike. Compared by hand with its reference (docs/reference/api.md there); `authOptions` came with KubeRay 1.5.1."""
 
 
 def ray_cluster(description: KubernetesCluster, ray_version: str) -> dict[str, Any]:
     """Return a cluster that stays until it is deleted."""
     return {
-        **_header(description, "RayCluster", description.name),
+        **_header(description, "RayCluster", description.name.lower()),
         "spec": _cluster_spec(description, ray_version),
     }
 
@@ -77,14 +78,16 @@ def ray_job(description: KubernetesCluster, ray_version: str, line: SweepLine) -
     Raises:
         ConfigError: If a path of the sweep isn't one that every pod sees.
     """
+    name = sweep_name(shared_path(description, line.out))
     command = remote_command(description, line).replace("'", "'\"'\"'")
     return {
-        **_header(description, "RayJob", f"{description.name}-sweep"),
+        **_header(description, "RayJob", name),
         "spec": {
             "entrypoint": f"bash -c '{command}'",
+            "jobId": f"{name}-1",  # a cluster of its own knows no other attempt
             "shutdownAfterJobFinishes": True,
             "backoffLimit": 2,  # each try goes on with the sweep
-            "rayClusterSpec": _cluster_spec(description, ray_version),
+            "rayClusterSpec": _cluster_spec(description, ray_version, {SWEEP: name}),
         },
     }
 
@@ -114,19 +117,25 @@ def _header(description: KubernetesCluster, kind: str, name: str) -> dict[str, A
     return {
         "apiVersion": API,
         "kind": kind,
-        "metadata": {"name": name, "namespace": description.namespace, "labels": {"app": "rocore-tune"}},
+        "metadata": {"name": name, "namespace": description.namespace, "labels": labels(description)},
     }
 
 
-def _cluster_spec(description: KubernetesCluster, ray_version: str) -> dict[str, Any]:
+def _cluster_spec(
+    description: KubernetesCluster, ray_version: str, more_labels: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    pod_labels = {**labels(description), **(more_labels or {})}
     return {
         "rayVersion": ray_version,
+        # The operator makes a secret with a token, and hands it to every container, the submitter's and the
+        # autoscaler's included; it needs the token itself to ask how the job stands.
+        "authOptions": {"mode": "token"},
         "enableInTreeAutoscaling": True,
         "headGroupSpec": {
             # Reached by port-forward alone; no trial runs beside the sweep's own process.
             "serviceType": "ClusterIP",
             "rayStartParams": {"num-cpus": "0", "num-gpus": "0"},
-            "template": _template(description, description.head, "ray-head"),
+            "template": _template(description, description.head, CONTAINER, pod_labels),
         },
         "workerGroupSpecs": [
             {
@@ -135,29 +144,26 @@ def _cluster_spec(description: KubernetesCluster, ray_version: str) -> dict[str,
                 "minReplicas": group.min_nodes,
                 "maxReplicas": group.max_nodes,
                 "rayStartParams": {},
-                "template": _template(description, group, "ray-worker"),
+                "template": _template(description, group, "ray-worker", pod_labels),
             }
             for name, group in description.groups.items()
         ],
     }
 
 
-def _template(description: KubernetesCluster, group: PodGroup, container: str) -> dict[str, Any]:
+def _template(
+    description: KubernetesCluster, group: PodGroup, container: str, pod_labels: Mapping[str, str]
+) -> dict[str, Any]:
     amounts: dict[str, Any] = {"cpu": f"{group.cpus:g}", "memory": f"{group.memory_gib:g}Gi"}
     if group.gpus:
         amounts["nvidia.com/gpu"] = group.gpus
-    secret = {"secretKeyRef": {"name": description.token_secret, "key": "token"}}
     pod: dict[str, Any] = {
         "containers": [
             {
                 "name": container,
                 "image": description.image,
-                "env": [
-                    {"name": "RAY_AUTH_MODE", "value": "token"},
-                    {"name": "RAY_JOB_STOP_WAIT_TIME_S", "value": "120"},
-                    {"name": "RAY_AUTH_TOKEN", "valueFrom": secret},
-                ],
-                "resources": {"requests": amounts, "limits": amounts},
+                "env": [{"name": "RAY_JOB_STOP_WAIT_TIME_S", "value": str(STOP_WAIT_S)}],
+                "resources": {"requests": amounts, "limits": dict(amounts)},
                 "volumeMounts": [{"name": "shared", "mountPath": description.shared}],
             }
         ],
@@ -167,4 +173,4 @@ def _template(description: KubernetesCluster, group: PodGroup, container: str) -
         pod["serviceAccountName"] = description.service_account
     if group.node_selector:
         pod["nodeSelector"] = dict(group.node_selector)
-    return {"spec": pod}
+    return {"metadata": {"labels": dict(pod_labels)}, "spec": pod}

@@ -10,13 +10,12 @@ from cluster.description import (
     LaunchedCluster,
     SshCluster,
 )
+from cluster.sweep_line import STOP_WAIT_S
 
 PORT = 6379
 TOKEN = "~/.ray/auth_token"  # noqa: S105 - where it lies, not what it is
 """Ray's authentication token, on this machine and on every node; `ray get-auth-token --generate` makes one."""
 HEAD = "head"
-STOP_WAIT = "RAY_JOB_STOP_WAIT_TIME_S=120"
-"""How long Ray lets a job that it stops write its report; three seconds by default."""
 
 
 def launcher_config(description: LaunchedCluster) -> dict[str, Any]:
@@ -24,7 +23,8 @@ def launcher_config(description: LaunchedCluster) -> dict[str, Any]:
 
     The head takes no trials where machines come and go: it must outlive them.
     """
-    activate = f"export PATH={description.project}/.venv/bin:$PATH RAY_AUTH_MODE=token {STOP_WAIT}"
+    path = f"{description.project}/.venv/bin:$PATH"
+    activate = f"export PATH={path} RAY_AUTH_MODE=token RAY_JOB_STOP_WAIT_TIME_S={STOP_WAIT_S}"
     host = "0.0.0.0" if description.expose else "127.0.0.1"  # noqa: S104 - asked for, and warned of
     start = f"ray start --head --port={PORT} --dashboard-host={host} --autoscaling-config=~/ray_bootstrap_config.yaml"
     if isinstance(description, CloudCluster):

@@ -1,187 +1,241 @@
-"""Imports Ray: a sweep as one of Ray's jobs; run where the jobs' address can be reached.
-
-    python -m cluster.ray_jobs submit|status|logs|stop ...
-
-`rocore cluster` calls it, on this machine or on a cluster's head.
-"""
+"""Imports Ray: its job server. Every attempt at a sweep is a job of its own, found again by the sweep's directory."""
 
 import asyncio
-import shutil
-import sys
+import logging
+import os
+import re
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import click
+from cluster.address import ClusterError
+from cluster.sweep_line import STOP_WAIT_S
 
-from cluster.description import ClusterError
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient as Client
 
-LOCK = "requirements.lock"
-PACKAGED = ["rocore", "tune", "cluster", "configs", "pyproject.toml", "README.md", LOCK]
-"""What of the project a job takes along; nothing else of the folder it lies in."""
-LARGEST_MIB = 100
+LOCAL = "http://127.0.0.1:8265"
+"""Where a head's own job server is."""
+STOP_WAIT = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}
+"""Ray's own default is 3 s; given with the job, it holds whoever has started the Ray."""
+ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
+POLL_S = 0.5
 PATIENCE_S = 120.0
 """How long a head that has just started is given to take a job."""
+TOO_EARLY = "try again later"
+"""What a head says whose agent hasn't come up yet."""
+_OWN_LINE = re.compile(r"\bjob_manager\.py:\d+ -- ")
+_OVERRIDES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
+"""Ray would take these for the address that it is given."""
 
 
-@click.group()
-def main() -> None:
-    """Submit, follow and stop a sweep as one of Ray's jobs."""
+@dataclass(frozen=True)
+class Attempt:
+    """One job of a sweep.
 
-
-@main.command()
-@click.argument("address")
-@click.argument("job")
-@click.argument("entrypoint")
-@click.option("--package", type=click.Path(path_type=Path, exists=True), help="Project folder to take along.")
-@click.option(
-    "--packages", type=click.Choice(["lock", "none"]), default="lock", help="What pip installs there."
-)
-def submit(address: str, job: str, entrypoint: str, package: Path | None, packages: str) -> None:
-    """Run ENTRYPOINT as JOB; where it runs already, only say so; where it has ended, run it again."""
-    client = _client(address)
-    state = _state(client, job)
-    if state in ("PENDING", "RUNNING"):
-        click.echo(f"{job} is {state.lower()} already; follow it with `rocore cluster logs`")
-        return
-    if state is not None:
-        client.delete_job(job)
-    with TemporaryDirectory() as folder:
-        runtime_env = _environment(package, packages, Path(folder)) if package else {}
-        _submit(client, entrypoint=entrypoint, submission_id=job, runtime_env=runtime_env)
-    click.echo(f"{job} is submitted; it runs on by itself")
-
-
-@main.command()
-@click.argument("address")
-@click.argument("job")
-def status(address: str, job: str) -> None:
-    """Print the state of JOB, and what its end was."""
-    client = _client(address)
-    state = _state(client, job)
-    if state is None:
-        click.echo(f"{job}: never submitted here")
-        return
-    message = client.get_job_info(job).message or ""
-    click.echo(f"{job}: {state.lower()}{f' ({message.strip()})' if state == 'FAILED' else ''}")
-
-
-@main.command()
-@click.argument("address")
-@click.argument("job")
-def logs(address: str, job: str) -> None:
-    """Print what JOB has said, and go on until it ends; Ctrl-C ends the following alone."""
-    client = _client(address)
-    _must_exist(client, job)
-    try:
-        asyncio.run(_follow(client.tail_job_logs(job)))
-    except KeyboardInterrupt:
-        click.echo("\nthe sweep runs on; `rocore cluster logs` follows it again", err=True)
-
-
-@main.command()
-@click.argument("address")
-@click.argument("job")
-def stop(address: str, job: str) -> None:
-    """Ask JOB to stop cleanly."""
-    client = _client(address)
-    _must_exist(client, job)
-    stopped = client.stop_job(job)
-    click.echo(f"{job} was asked to stop" if stopped else f"{job} had ended already")
-
-
-def _client(address: str) -> Any:
-    from ray.job_submission import JobSubmissionClient
-
-    try:
-        return JobSubmissionClient(address)
-    except (ConnectionError, RuntimeError) as error:
-        raise ClusterError(
-            f"{address} must be the address of Ray's jobs, but {_first_line(error)}; check `jobs`, the tunnel to it, "
-            "and Ray's token (RAY_AUTH_MODE=token, ~/.ray/auth_token)"
-        ) from error
-
-
-def _submit(client: Any, **what: Any) -> None:
-    """Submit; a head that has only just started is asked again."""
-    end = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            client.submit_job(**what)
-        except RuntimeError as error:
-            if "try again later" not in str(error) or time.monotonic() > end:
-                raise ClusterError(
-                    f"Ray must take the job, but {_first_line(error)}; look at the head's logs, then submit it again"
-                ) from error
-            time.sleep(2)
-        else:
-            return
-
-
-def _state(client: Any, job: str) -> str | None:
-    """Return the state of a job; None where it was never submitted."""
-    return next((str(found.status.value) for found in client.list_jobs() if found.submission_id == job), None)
-
-
-def _must_exist(client: Any, job: str) -> None:
-    if _state(client, job) is None:
-        raise ClusterError(f"{job} must have been submitted, but wasn't; check NAME and DIR, or submit it")
-
-
-async def _follow(lines: AsyncIterator[str]) -> None:
-    async for text in lines:
-        click.echo(text, nl=False)
-
-
-def _environment(project: Path, packages: str, folder: Path) -> dict[str, Any]:
-    """Return the runtime environment that carries a project: its own files, and what pip installs beside them.
-
-    Args:
-        project: Its folder.
-        packages: `lock` or `none`.
-        folder: Where its own files, and nothing else that lies in it, are put together.
-
-    Raises:
-        ClusterError: If there is no project, or it is too large to travel.
+    Attributes:
+        job: Its submission id.
+        number: From 1.
+        state: PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED.
+        started_s: When it was submitted, in seconds since the epoch.
+        ended_s: When it ended; None while it runs.
+        exit_code: What its command ended with, where Ray knows it.
+        message: What Ray says of its state.
     """
-    missing = [name for name in PACKAGED if not (project / name).exists()]
-    if missing:
-        raise ClusterError(
-            f"{project} must be this project's folder, but lacks {', '.join(missing)}; run the command from there"
-        )
-    for name in PACKAGED:
-        if (project / name).is_dir():
-            shutil.copytree(project / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(project / name, folder / name)
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    if size > LARGEST_MIB * 2**20:
-        raise ClusterError(
-            f"the project must be at most {LARGEST_MIB} MiB to travel, but has {size / 2**20:.0f}; keep data elsewhere"
-        )
-    environment: dict[str, Any] = {"working_dir": str(folder)}
-    if packages == "lock":
-        environment["pip"] = [f"-r ${{RAY_RUNTIME_ENV_CREATE_WORKING_DIR}}/{LOCK}"]
-    return environment
+
+    job: str
+    number: int
+    state: str
+    started_s: float | None
+    ended_s: float | None
+    exit_code: int | None
+    message: str
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing runs any more."""
+        return self.state in ENDED
+
+
+class Jobs:
+    """The job server of one Ray."""
+
+    def __init__(self, url: str) -> None:
+        """Connect.
+
+        Args:
+            url: http://host:port of the dashboard.
+
+        Raises:
+            ClusterError: If nothing answers there, or it wants a token that this machine hasn't.
+        """
+        self.url = url
+        with self._explained(), _no_other_address():
+            from ray.job_submission import JobSubmissionClient
+
+            for module in ("ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk"):
+                logging.getLogger(module).setLevel(logging.WARNING)
+            self._client: Client = JobSubmissionClient(url)
+
+    def ray_version(self) -> str:
+        """Return the version of the Ray there: this machine's must be the same."""
+        with self._explained():
+            return str(self._client._server_ray_version)  # it was asked for on connecting
+
+    def attempts(self, name: str) -> list[Attempt]:
+        """Return the jobs of a sweep, oldest first; a head that was started anew knows none."""
+        pattern = re.compile(re.escape(name) + r"-(\d+)")
+        with self._explained():
+            jobs = self._client.list_jobs()
+        found = []
+        for job in jobs:
+            if match := pattern.fullmatch(job.submission_id or ""):
+                found.append(_attempt(int(match[1]), job))
+        return sorted(found, key=lambda attempt: attempt.number)
+
+    def newest(self, name: str) -> Attempt:
+        """Return the last job of a sweep.
+
+        Raises:
+            ClusterError: If there is none.
+        """
+        found = self.attempts(name)
+        if not found:
+            raise ClusterError(
+                f"a job of this sweep must be known to {self.url}, but there is none; submit the sweep (a head that "
+                "was started anew has forgotten earlier jobs, the sweep itself goes on)"
+            )
+        return found[-1]
+
+    def submit(self, name: str, command: str, environment: Mapping[str, Any]) -> Attempt:
+        """Run a command as the next attempt at a sweep.
+
+        Args:
+            name: Of the sweep.
+            command: For a shell.
+            environment: Ray's runtime environment.
+
+        Raises:
+            ClusterError: If an attempt still runs.
+        """
+        found = self.attempts(name)
+        for attempt in found:
+            if not attempt.has_ended:
+                raise ClusterError(
+                    f"a sweep must not run twice, but {attempt.job} is {attempt.state}; follow it with "
+                    "`rocore cluster logs`, or end it with `rocore cluster stop`"
+                )
+        job = f"{name}-{found[-1].number + 1 if found else 1}"
+        self._start(job, command, environment)
+        return self.newest(name)
+
+    def follow(self, job: str, write: Callable[[str], None]) -> None:
+        """Hand on what a job prints, from its beginning to its end."""
+
+        async def tail() -> None:
+            async for text in self._client.tail_job_logs(job):
+                write(text)
+
+        with self._explained():
+            asyncio.run(tail())
+
+    def stop(self, job: str) -> None:
+        """Ask a job to end: its processes get SIGTERM, and SIGKILL after `STOP_WAIT_S`."""
+        with self._explained():
+            self._client.stop_job(job)
+
+    def wait(self, name: str, job: str) -> Attempt:
+        """Return an attempt when it has ended."""
+        while True:
+            attempt = next(attempt for attempt in self.attempts(name) if attempt.job == job)
+            if attempt.has_ended:
+                return attempt
+            time.sleep(POLL_S)
+
+    def ask(self, name: str, command: str, environment: Mapping[str, Any]) -> tuple[bool, str]:
+        """Run a short command on the cluster and return whether it succeeded and what it printed; it leaves no job."""
+        job = f"{name}-ask-{uuid.uuid4().hex[:8]}"
+        self._start(job, command, environment)
+        with self._explained():
+            while (state := str(self._client.get_job_status(job).value)) not in ENDED:
+                time.sleep(POLL_S)
+            said = self._client.get_job_logs(job)
+            self._client.delete_job(job)
+        # Ray's own lines; a quick command's stand before them.
+        said = said.replace(f"Running entrypoint for job {job}: {command}\n", "")
+        lines = [line for line in said.splitlines() if not _OWN_LINE.search(line)]
+        return state == "SUCCEEDED", "\n".join(lines)
+
+    def _start(self, job: str, command: str, environment: Mapping[str, Any]) -> None:
+        variables = {**environment.get("env_vars", {}), **STOP_WAIT}
+        runtime = {**environment, "env_vars": variables}
+        end = time.monotonic() + PATIENCE_S
+        with self._explained():
+            while True:
+                try:
+                    self._client.submit_job(submission_id=job, entrypoint=command, runtime_env=runtime)
+                except RuntimeError as error:
+                    if TOO_EARLY not in str(error) or time.monotonic() > end:
+                        raise
+                    time.sleep(POLL_S)
+                else:
+                    return
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn what Ray raises into an error that says what to do."""
+        import aiohttp
+        import requests
+        from ray.exceptions import AuthenticationError
+
+        try:
+            yield
+        except AuthenticationError as error:
+            raise ClusterError(
+                f"{self.url} must be asked with its Ray's token, but {_first_line(error)}; set RAY_AUTH_MODE=token, "
+                "and RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token to a file with the token of that Ray"
+            ) from error
+        except (ConnectionError, aiohttp.ClientError, requests.RequestException) as error:
+            raise ClusterError(
+                f"the Ray at {self.url} must answer, but {_first_line(error)}; start it with its dashboard "
+                "(`ray start --head`, with ray[default] installed), open the tunnel to it, or correct `jobs`"
+            ) from error
+        except RuntimeError as error:
+            raise ClusterError(
+                f"the job server at {self.url} must do as it is asked, but says: {_last_line(error)}"
+            ) from error
+
+
+@contextmanager
+def _no_other_address() -> Iterator[None]:
+    """Within, Ray takes the address that it is given."""
+    kept = {name: os.environ.pop(name) for name in _OVERRIDES if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
+
+
+def _attempt(number: int, job: Any) -> Attempt:
+    return Attempt(
+        job=job.submission_id,
+        number=number,
+        state=str(job.status.value),
+        started_s=None if job.start_time is None else job.start_time / 1000,
+        ended_s=None if not job.end_time else job.end_time / 1000,
+        exit_code=job.driver_exit_code,
+        message=job.message or "",
+    )
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    text = str(error).strip() or type(error).__name__
+    return ": ".join(line.strip(": ") for line in text.splitlines()[:2] if line.strip())
 
 
-def run() -> None:
-    """Run the command; errors are one line."""
-    try:
-        main(standalone_mode=False)
-    except ClusterError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-
-
-if __name__ == "__main__":
-    run()
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip(" .")]
+    return lines[-1].rstrip(".") if lines else type(error).__name__

@@ -3,10 +3,20 @@
 import shlex
 
 from cluster.description import SlurmCluster
-from cluster.sweep_line import SweepLine, remote_command
+from cluster.sweep_line import STOP_WAIT_S, SweepLine, remote_command, shared_path, sweep_name
 
-NOTICE_S = 120
-"""Seconds before its time limit at which Slurm tells the job: the sweep then stops cleanly."""
+
+def job_name(description: SlurmCluster, out: str = "") -> str:
+    """Return what Slurm calls the job of a sweep; without one, what the names of all of the description's begin with.
+
+    A description's name holds no `_`, so that no other one begins like it.
+    """
+    return f"{description.name}_{sweep_name(out) if out else ''}"
+
+
+def log_file(description: SlurmCluster, out: str) -> str:
+    """Return where all jobs of a sweep write what they print: where every node sees it, the login node, too."""
+    return f"{description.shared}/{job_name(description, out)}.log"
 
 
 def batch_script(description: SlurmCluster, line: SweepLine) -> str:
@@ -15,12 +25,15 @@ def batch_script(description: SlurmCluster, line: SweepLine) -> str:
     Raises:
         ConfigError: If a path of the sweep isn't one that every node sees.
     """
-    return "\n".join([*_directives(description), "", *_body(description, remote_command(description, line))])
+    out = shared_path(description, line.out)
+    return "\n".join(
+        [*_directives(description, out), "", *_body(description, remote_command(description, line))]
+    )
 
 
-def _directives(description: SlurmCluster) -> list[str]:
+def _directives(description: SlurmCluster, out: str) -> list[str]:
     options = {
-        "job-name": description.name,
+        "job-name": job_name(description, out),
         "partition": description.partition,
         "account": description.account,
         "nodes": description.nodes,
@@ -28,8 +41,9 @@ def _directives(description: SlurmCluster) -> list[str]:
         "cpus-per-task": description.cpus_per_node,
         "gpus-per-node": description.gpus_per_node or None,
         "time": description.time_limit,
-        "signal": f"B:TERM@{NOTICE_S}",
-        "output": f"{description.name}-%j.log",
+        "signal": f"B:TERM@{STOP_WAIT_S}",
+        "output": shlex.quote(log_file(description, out)),
+        "open-mode": "append",
     }
     given = [f"#SBATCH --{name}={value}" for name, value in options.items() if value is not None]
     return ["#!/bin/bash", *given, "#SBATCH --requeue"]

@@ -1,14 +1,19 @@
 """The command line of a sweep, as a cluster runs it."""
 
 import hashlib
+import re
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from cluster.description import ClusterDescription, ExistingCluster, RemoteCluster
+from cluster.description import ClusterDescription, ExistingCluster, JobsCluster, RemoteCluster
+from cluster.places import is_packaged, is_url, is_within, shared_folder
 from rocore.errors import ConfigError
+
+STOP_WAIT_S = 120
+"""Seconds that a sweep has to stop cleanly, with its report, before Ray Jobs or Slurm kill it."""
 
 
 @dataclass(frozen=True)
@@ -17,20 +22,34 @@ class SweepLine:
 
     Attributes:
         config: The sweep's file.
-        out: The sweep directory, or its URL; None: the default of `rocore sweep`.
+        out: The sweep directory, a path or a URL; None: the default of `rocore sweep`.
         overrides: KEY=VALUE.
     """
 
     config: Path
-    out: Path | str | None = None
+    out: str | None = None
     overrides: Sequence[str] = field(default=())
+
+
+def sweep_name(out: str) -> str:
+    """Return what jobs, pods and logs of the sweep in this directory are called: the same for the same directory.
+
+    Args:
+        out: The sweep directory, a path or a URL.
+
+    Returns:
+        Small letters, digits and hyphens, at most 32 characters.
+    """
+    plain = out.rstrip("/") if is_url(out) else str(Path(out))
+    word = re.sub(r"[^a-z0-9]+", "-", plain.rpartition("/")[2].lower()).strip("-")[:16].rstrip("-")
+    return "-".join(["rocore", *filter(None, [word]), hashlib.sha256(plain.encode()).hexdigest()[:8]])
 
 
 def arguments(description: ClusterDescription, line: SweepLine) -> list[str]:
     """Return what stands after `rocore`; the user's settings win, but for the address."""
     found = ["sweep", str(line.config)]
     if line.out is not None:
-        found += ["--out", str(line.out)]
+        found += ["--out", line.out]
     address = f"resources.address={description.ray_address or 'null'}"
     for setting in (*share_settings(description), *line.overrides, address):
         found += ["--set", setting]
@@ -42,75 +61,50 @@ def local_command(description: ClusterDescription, line: SweepLine) -> list[str]
     return [sys.executable, "-m", "rocore", *arguments(description, line)]
 
 
-def remote_command(description: RemoteCluster, line: SweepLine) -> str:
+def remote_command(description: RemoteCluster | JobsCluster, line: SweepLine) -> str:
     """Return a shell command for a node: it begins the sweep, or goes on with it where it has begun.
 
     Raises:
         ConfigError: If a path is this machine's alone.
     """
-    out = shared_place(description, line.out)
-    if line.config.is_absolute() and not _below(line.config, description.shared):
-        raise ConfigError(
-            f"CONFIG must be a path inside the project or below {description.shared}, which every node sees, but is "
-            f"{line.config}; copy it there"
-        )
-    rocore = shlex.quote(f"{description.project}/.venv/bin/rocore")
-    begin = shlex.join([*arguments(description, SweepLine(line.config, out, line.overrides)), "--continue"])
-    return f"cd {shlex.quote(description.project)} && exec {rocore} {begin}"
+    out = shared_path(description, line.out)
+    _check_config(description, line.config)
+    words = [*arguments(description, SweepLine(line.config, out, line.overrides)), "--continue"]
+    sweep = f"exec {rocore_program(description)} {shlex.join(words)}"
+    # Packaged, Ray has gone to the project's copy already.
+    return sweep if is_packaged(description) else f"cd {shlex.quote(_project(description))} && {sweep}"
 
 
-def job_command(description: ExistingCluster, line: SweepLine) -> str:
-    """Return the shell command of a job on somebody else's Ray: it begins the sweep, or goes on with it.
+def rocore_program(description: RemoteCluster | JobsCluster) -> str:
+    """Return what a shell on a node calls for `rocore`.
+
+    A packaged project has no program of its own, and its Python is the one that Ray puts first.
+    """
+    return (
+        "python -m rocore"
+        if is_packaged(description)
+        else shlex.quote(f"{_project(description)}/.venv/bin/rocore")
+    )
+
+
+def shared_path(description: RemoteCluster | JobsCluster, out: str | None) -> str:
+    """Return the sweep directory, which must be a URL, or lie where every node sees it.
 
     Raises:
-        ConfigError: If something is named that only this machine has.
+        ConfigError: If it isn't.
     """
-    if line.out is None or not (is_url(line.out) or Path(line.out).is_absolute()):
+    shared = shared_folder(description)
+    if out is not None and (is_url(out) or (shared is not None and is_within(out, shared, strictly=True))):
+        return out if is_url(out) else str(Path(out))
+    if shared is None:
         raise ConfigError(
-            f"--out must be a URL, or the whole path of a folder that every node sees, but is "
-            f"{line.out or 'not given'}; for example --out s3://bucket/sweeps/a"
+            f"--out must be a URL, as the description names no `shared` folder, but is {out or 'not given'}; "
+            "for example --out s3://bucket/sweeps/a, or add `shared`"
         )
-    if description.project is None and line.config.is_absolute():
-        raise ConfigError(
-            f"CONFIG must be a path inside the project, which travels with the job, but is {line.config}; name one in "
-            "configs/"
-        )
-    for setting in line.overrides:
-        key, _, value = setting.partition("=")
-        if key in ("data.root", "encoder.name") and value.startswith((".", "~")):
-            raise ConfigError(
-                f"`{key}` must be a URL, or a path that every node sees, but is {value}; put it on an object store: "
-                "rocore data push FOLDER URL"
-            )
-    begin = shlex.join([*arguments(description, line), "--continue"])
-    if description.project is None:
-        return f"python -m rocore {begin}"
-    folder = shlex.quote(description.project)
-    return f"cd {folder} && exec {shlex.quote(f'{description.project}/.venv/bin/rocore')} {begin}"
-
-
-def job_name(out: Path | str) -> str:
-    """Return what the job of a sweep directory is called, so that it can be found again."""
-    return f"rocore-{hashlib.sha256(str(out).encode()).hexdigest()[:16]}"
-
-
-def shared_place(description: RemoteCluster, out: Path | str | None) -> Path | str:
-    """Return the sweep directory, which must lie where every node sees it.
-
-    Raises:
-        ConfigError: If it doesn't.
-    """
-    if out is None or not (is_url(out) or _below(Path(out), description.shared)):
-        raise ConfigError(
-            f"--out must be a URL, or a folder below {description.shared}, which every node sees, but is "
-            f"{out or 'not given'}; for example --out {description.shared}/sweeps/a"
-        )
-    return out
-
-
-def is_url(place: Path | str) -> bool:
-    """Tell whether a place is named by a URL."""
-    return "://" in str(place)
+    raise ConfigError(
+        f"--out must be a folder below {shared}, which every node sees, or a URL, but is "
+        f"{out or 'not given'}; for example --out {shared}/sweeps/a"
+    )
 
 
 def share_settings(description: ClusterDescription) -> list[str]:
@@ -119,5 +113,15 @@ def share_settings(description: ClusterDescription) -> list[str]:
     return [f"resources.{key}={share:g}" for key, share in shares.items() if share is not None]
 
 
-def _below(path: Path, folder: str) -> bool:
-    return PurePosixPath(folder) in PurePosixPath(path).parents and ".." not in path.parts
+def _project(description: ClusterDescription) -> str:
+    assert isinstance(description, RemoteCluster | ExistingCluster)
+    assert description.project is not None
+    return description.project
+
+
+def _check_config(description: ClusterDescription, config: Path) -> None:
+    shared = shared_folder(description)
+    inside = not config.is_absolute() and ".." not in config.parts
+    if not inside and not (shared is not None and is_within(str(config), shared, strictly=True)):
+        there = "inside the project" + (f" or below {shared}, which every node sees" if shared else "")
+        raise ConfigError(f"CONFIG must be a path {there}, but is {config}; copy it there")

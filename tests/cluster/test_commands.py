@@ -9,9 +9,10 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from cluster import commands
-from cluster.commands import cluster, run
-from cluster.description import ClusterError
+from cluster import commands, estimates
+from cluster.address import ClusterError
+from cluster.commands import cluster
+from cluster.running import run, run_all
 from rocore.errors import ConfigError
 
 SLURM = "{kind: slurm, nodes: 2, cpus_per_node: 4, time_limit: '4:00:00', project: /p, shared: /shared}"
@@ -26,7 +27,7 @@ def submitted(monkeypatch):
         lines.append(command)
         return 7
 
-    monkeypatch.setattr(commands, "run", record)
+    monkeypatch.setattr("cluster.running.run", record)
     return lines
 
 
@@ -85,9 +86,11 @@ def test_submit_runs_the_sweep_on_the_address_and_passes_its_exit_code(tmp_path,
             *("--set", "search.num_trials=4", "--set", "x.y=[1, 2]", "--set", "resources.address=head:6379"),
         ]
     ]
-    assert result.stderr.startswith(
+    warnings, line = result.stderr.splitlines()[:-1], result.stderr.splitlines()[-1]
+    assert line.startswith(
         "rocore sweep main.yaml --out sweeps/a --set search.num_trials=4 --set 'x.y=[1, 2]'"
     )
+    assert [warning.split(":")[0] for warning in warnings] == ["warning", "warning"]
 
 
 def test_submit_where_the_description_is_wrong_runs_nothing(tmp_path, submitted):
@@ -157,7 +160,7 @@ def test_check_with_a_sweep_estimates_its_hours(tmp_path, monkeypatch):
         asked.append(command)
         return subprocess.CompletedProcess(command, 0, stdout=json.dumps(plan), stderr="")
 
-    monkeypatch.setattr(commands.subprocess, "run", dry_run)
+    monkeypatch.setattr(estimates.subprocess, "run", dry_run)
     path = describe(tmp_path, "{kind: local, gpus_per_trial: 0.5}")
     result = CliRunner().invoke(cluster, ["check", path, "a.yaml", "--set", "seed=1"], catch_exceptions=False)
     assert "a.yaml: at most 12 runs, about 1.2 CPU-hours and 0.5 GPU-hours" in result.stdout
@@ -169,7 +172,7 @@ def test_check_with_a_sweep_estimates_its_hours(tmp_path, monkeypatch):
 
 def test_check_where_the_dry_run_fails_says_why(tmp_path, monkeypatch):
     failed = subprocess.CompletedProcess([], 2, stdout="", stderr="noise\nerror: no such file\n")
-    monkeypatch.setattr(commands.subprocess, "run", lambda *_, **__: failed)
+    monkeypatch.setattr(estimates.subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(
         ClusterError, match="dry run must pass on this machine, but says: error: no such file"
     ):
@@ -182,8 +185,74 @@ def test_submit_to_slurm_hands_the_script_over(tmp_path, submitted, monkeypatch)
     monkeypatch.chdir(tmp_path)
     arguments = ["submit", describe(tmp_path, SLURM), "a.yaml", "--out", "/shared/a"]
     CliRunner().invoke(cluster, arguments, catch_exceptions=False)
-    assert submitted == [["sbatch", "sweeps/clusters/mine/sweep.sbatch"]]
-    assert "rocore sweep a.yaml --out /shared/a" in (tmp_path / submitted[0][1]).read_text()
+    ((_, _, script),) = submitted
+    assert script.endswith("exec sbatch sweeps/clusters/mine/sweep.sbatch")
+    text = (tmp_path / "sweeps/clusters/mine/sweep.sbatch").read_text()
+    assert "rocore sweep a.yaml --out /shared/a" in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SLURM,
+        "{kind: existing, jobs: 'http://127.0.0.1:8265', project: /p, shared: /shared}",
+        "{kind: ssh, ssh_user: u, head: h, workers: [w], project: /p, shared: /shared}",
+    ],
+)
+def test_submit_of_data_that_only_this_machine_has_runs_nothing(tmp_path, submitted, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.yaml").write_text("base: {data: {format: jsonl, known: k, novel: n}}")
+    arguments = [
+        "submit",
+        describe(tmp_path, text),
+        "a.yaml",
+        "--out",
+        "/shared/a",
+        "--set",
+        "data.root=/home/me",
+    ]
+    with pytest.raises(ConfigError, match=r"`data\.root` must be a URL, .* but is /home/me"):
+        CliRunner().invoke(cluster, arguments, catch_exceptions=False)
+    assert submitted == []
+
+
+def test_submit_packs_the_project_where_it_travels(tmp_path, submitted, monkeypatch):
+    monkeypatch.setattr(commands, "FILES", tmp_path)
+    path = describe(tmp_path, "{kind: existing, jobs: 'http://127.0.0.1:8265', shared: /shared}")
+    arguments = ["submit", path, "configs/tune/quickstart.yaml", "--out", "/shared/a"]
+    CliRunner().invoke(cluster, arguments, catch_exceptions=False)
+    (package,) = (tmp_path / "mine").glob("project-*.zip")
+    assert ["--package", str(package), "--packages", "lock", "/shared/a"] == submitted[0][6:11]
+
+
+def test_collect_of_a_folder_copies_verifies_and_names(tmp_path):
+    out, to = tmp_path / "a", tmp_path / "here"
+    out.mkdir()
+    (out / "journal.jsonl").write_text("x")
+    arguments = ["collect", describe(tmp_path, SLURM), str(out), "--to", str(to)]
+    result = CliRunner().invoke(cluster, arguments, catch_exceptions=False)
+    assert (result.exit_code, result.stdout) == (
+        0,
+        f"{to}: 1 files verified by SHA-256, 1 of them copied now\n",
+    )
+    (out / "journal.jsonl").unlink()
+    (to / "notes.txt").touch()
+    result = CliRunner().invoke(cluster, arguments, catch_exceptions=False)
+    assert result.stdout == (
+        f"{to}: 0 files verified by SHA-256, 0 of them copied now, 1 removed that are gone over there\n"
+    )
+    assert result.stderr == "only here, and left alone: 1 files (notes.txt)\n"
+
+
+def test_collect_of_a_url_is_the_sweeps_own_business(tmp_path, submitted):
+    CliRunner().invoke(cluster, ["collect", describe(tmp_path, SLURM), "s3://b/a", "--to", "here"])
+    assert submitted == [[sys.executable, "-m", "rocore", "sweep", "collect", "s3://b/a", "--to", "here"]]
+
+
+def test_run_all_ends_with_the_first_command_that_fails():
+    commands = [[sys.executable, "-c", f"raise SystemExit({code})"] for code in (0, 3, 5)]
+    assert run_all(commands) == 3
+    assert run_all(commands[:1]) == 0
 
 
 def test_up_of_an_exposed_cluster_warns(tmp_path, submitted, monkeypatch):

@@ -1,13 +1,12 @@
 """Cluster descriptions: what is taken, what is refused, and what a connection says."""
 
 import re
-import socket
 from pathlib import Path
 
 import pytest
 
-from cluster import description as module
-from cluster.description import ClusterError, connect, load_description, split_address
+from cluster.description import load_description
+from cluster.places import is_packaged
 from rocore.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +32,8 @@ def test_shipped_description_loads_under_its_file_name(path):
         ("{kind: local, cpus_per_trial: 2, gpus_per_trial: 0}", None),
         ("{kind: existing, address: 'head:6379'}", "head:6379"),
         ("{kind: existing, address: 'ray://10.0.0.5:10001'}", "ray://10.0.0.5:10001"),
+        ("{kind: existing, jobs: 'http://head:8265', shared: /s}", "auto"),
+        ("{kind: existing, address: 'head:6379', jobs: 'http://head:8265'}", "auto"),
     ],
 )
 def test_description_holds_the_address_of_its_kind(tmp_path, text, address):
@@ -49,7 +50,18 @@ def test_description_holds_the_address_of_its_kind(tmp_path, text, address):
         ),
         ("{kind: existing, adress: a}", "unknown key `adress` in .*; did you mean `address`?"),
         ("{kind: local, address: 'a:1'}", "unknown key `address`"),
-        ("kind: existing", "`address` must be host:port of the Ray head, but got ''"),
+        ("kind: existing", "`address` must be host:port of the Ray head, or `jobs` .*, but neither is given"),
+        ("{kind: existing, address: ''}", "`address` must be host:port of the Ray head, but got ''"),
+        ("{kind: existing, jobs: 'head:8265'}", "`jobs` must be http://host:port .*, but got 'head:8265'"),
+        (
+            "{kind: existing, address: 'a:1', environment: packaged}",
+            "`environment: packaged` must come with `jobs`, but there is none",
+        ),
+        (
+            "{kind: existing, jobs: 'http://a:1', environment: installed}",
+            "`environment: installed` must come with `project`, .*, but it isn't given",
+        ),
+        ("{kind: slurm, environment: packaged}", "unknown key `environment`"),
         ("{kind: existing, address: auto}", "`address` must be host:port of the Ray head, but got 'auto'"),
         ("{kind: existing, address: 'a:70000'}", "must be host:port of the Ray head, but got 'a:70000'"),
         ("{kind: local, cpus_per_trial: 0}", "`cpus_per_trial`: input should be greater than 0, but got 0"),
@@ -97,48 +109,25 @@ def test_description_where_there_is_no_folder_says_where_it_looked(monkeypatch, 
 
 
 @pytest.mark.parametrize(
-    ("address", "parts"),
+    ("text", "packaged"),
     [
-        ("head:6379", ("head", 6379)),
-        ("ray://10.0.0.5:10001", ("10.0.0.5", 10001)),
-        ("[::1]:6379", ("::1", 6379)),
+        ("{kind: local}", False),
+        ("{kind: existing, address: 'a:1'}", False),
+        ("{kind: existing, jobs: 'http://a:1'}", True),
+        ("{kind: existing, jobs: 'http://a:1', project: /p}", False),
+        ("{kind: existing, jobs: 'http://a:1', project: /p, environment: packaged}", True),
+        ("{kind: ssh, ssh_user: u, head: h, workers: [], project: /p, shared: /s}", False),
+        (
+            "{kind: ssh, ssh_user: u, head: h, workers: [], project: /p, shared: /s, environment: packaged}",
+            True,
+        ),
     ],
 )
-def test_split_address_gives_host_and_port(address, parts):
-    assert split_address(address) == parts
+def test_project_travels_where_it_is_asked_for_or_not_installed(tmp_path, text, packaged):
+    assert is_packaged(load_description(write(tmp_path, text))) is packaged
 
 
-@pytest.mark.parametrize(
-    "address", ["", "head", "head:", ":1", "head:0", "http://head:1", "a b:1", "head:1/x"]
-)
-def test_split_address_where_the_form_is_another_refuses(address):
-    with pytest.raises(ValueError, match="must be host:port of the Ray head"):
-        split_address(address)
-
-
-def test_connect_where_something_listens_returns():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        connect(f"127.0.0.1:{server.getsockname()[1]}", timeout_s=5)
-
-
-def test_connect_where_nothing_listens_says_what_to_do():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    with pytest.raises(ClusterError, match=rf"127.0.0.1:{port} must take connections.*`ray start --head`"):
-        connect(f"127.0.0.1:{port}", timeout_s=5)
-
-
-@pytest.mark.parametrize(
-    ("raised", "message"),
-    [
-        (TimeoutError("timed out"), "head:6379 must answer within 2 s, but doesn't"),
-        (socket.gaierror(-2, "Name or service not known"), "'head' must be a host that can be found"),
-    ],
-)
-def test_connect_where_the_network_fails_names_the_reason(monkeypatch, raised, message):
-    def fail(address, timeout):
-        raise raised
-
-    monkeypatch.setattr(module.socket, "create_connection", fail)
-    with pytest.raises(ClusterError, match=message):
-        connect("head:6379", timeout_s=2)
+def test_address_of_jobs_with_a_password_is_refused_without_repeating_it(tmp_path):
+    with pytest.raises(ConfigError, match=r"but got 'http://\.\.\.@head:8265'") as refusal:
+        load_description(write(tmp_path, "{kind: existing, jobs: 'http://me:s3cret@head:8265'}"))
+    assert "s3cret" not in str(refusal.value)

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cluster.checks import check_files, missing
+from cluster.checks import check_files
 from cluster.description import load_description
 from cluster.files import rendered
 from cluster.kuberay import unknown_fields
 from cluster.launcher import launcher_config
 from cluster.ray_launcher import check_launcher_config
-from cluster.sweep_line import SweepLine
+from cluster.sweep_line import SweepLine, sweep_name
 from rocore.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "cluster"
@@ -20,7 +20,7 @@ REMOTE = ("ssh", "aws", "gcp", "kubernetes", "slurm")
 
 def files_of(kind):
     description = load_description(str(CONFIGS / f"{kind}.yaml"))
-    return rendered(description, SweepLine(Path("a.yaml"), Path(description.shared) / "a"))
+    return rendered(description, SweepLine(Path("a.yaml"), f"{description.shared}/a"))
 
 
 @pytest.mark.parametrize("kind", REMOTE)
@@ -71,13 +71,35 @@ def test_kubernetes_job_runs_the_sweep_on_the_cluster_that_it_describes():
     files = {name: yaml.safe_load(text) for name, text in files_of("kubernetes").items()}
     cluster, job = files["raycluster.yaml"], files["rayjob.yaml"]
     assert (cluster["apiVersion"], cluster["kind"], job["kind"]) == ("ray.io/v1", "RayCluster", "RayJob")
-    assert job["spec"]["rayClusterSpec"] == cluster["spec"]
     assert "--out /mnt/rocore/a" in job["spec"]["entrypoint"]
-    assert "--continue" in job["spec"]["entrypoint"]
-    (group,) = cluster["spec"]["workerGroupSpecs"]
-    assert (group["minReplicas"], group["maxReplicas"]) == (0, 8)
-    (container,) = group["template"]["spec"]["containers"]
-    assert container["resources"]["limits"] == {"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": 1}
+    assert job["spec"]["entrypoint"].endswith("--continue'")
+    name = sweep_name("/mnt/rocore/a")
+    assert (job["metadata"]["name"], job["spec"]["jobId"]) == (name, f"{name}-1")
+    for spec in (cluster["spec"], job["spec"]["rayClusterSpec"]):
+        (group,) = spec["workerGroupSpecs"]
+        assert (group["minReplicas"], group["maxReplicas"]) == (0, 8)
+        (container,) = group["template"]["spec"]["containers"]
+        assert container["resources"]["limits"] == {"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": 1}
+    labels = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["metadata"]["labels"]
+    assert labels == {"app": "rocore-tune", "rocore-tune/cluster": "kubernetes", "rocore-tune/sweep": name}
+
+
+def test_kubernetes_asks_the_operator_for_a_token():
+    files = {name: yaml.safe_load(text) for name, text in files_of("kubernetes").items()}
+    for spec in (files["raycluster.yaml"]["spec"], files["rayjob.yaml"]["spec"]["rayClusterSpec"]):
+        assert spec["authOptions"] == {"mode": "token"}
+
+
+@pytest.mark.parametrize("kind", ["ssh", "aws", "gcp", "kubernetes"])
+def test_sweeps_are_given_time_to_stop(kind):
+    assert all("RAY_JOB_STOP_WAIT_TIME_S" in text for text in files_of(kind).values())
+
+
+def test_slurm_job_writes_to_one_log_that_the_login_node_sees():
+    script = files_of("slurm")["sweep.sbatch"]
+    job = f"slurm_{sweep_name('/scratch/me/rocore/a')}"
+    assert f"#SBATCH --job-name={job}\n" in script
+    assert f"#SBATCH --output=/scratch/me/rocore/{job}.log\n#SBATCH --open-mode=append\n" in script
 
 
 @pytest.mark.parametrize(
@@ -96,7 +118,7 @@ def test_manifest_with_a_field_that_kuberay_does_not_publish_names_it(change, pa
 
 def test_slurm_script_that_the_shell_would_refuse_is_refused():
     description = load_description(str(CONFIGS / "slurm.yaml"), {"setup": ["if true; then"]})
-    line = SweepLine(Path("a.yaml"), Path("/scratch/me/rocore/a"))
+    line = SweepLine(Path("a.yaml"), "/scratch/me/rocore/a")
     with pytest.raises(ConfigError, match=r"bash must accept sweep\.sbatch, but says"):
         check_files(rendered(description, line))
 
@@ -120,21 +142,3 @@ def test_rendered_files_hold_no_secret_of_the_environment(kind, monkeypatch, tmp
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text("s3cret")
     assert "s3cret" not in "".join(files_of(kind).values())
-
-
-def test_missing_names_tools_libraries_credentials_and_token(monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("cluster.checks.importlib.util.find_spec", lambda _: None)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    lacking = missing(load_description(str(CONFIGS / "aws.yaml")))
-    for part, found in zip(("ssh", "rsync", "boto3", "AWS_PROFILE", "get-auth-token"), lacking, strict=True):
-        assert part in found
-
-
-def test_missing_where_everything_is_there_is_empty(monkeypatch, tmp_path):
-    (tmp_path / "kubectl").touch(mode=0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv("KUBECONFIG", "somewhere")
-    assert missing(load_description(str(CONFIGS / "kubernetes.yaml"))) == []

@@ -55,7 +55,7 @@ def job(tmp_path):
     text = (ROOT / "configs" / "tune" / "quickstart.yaml").read_text()
     config.write_text(text.replace("../rocore/", f"{ROOT}/configs/rocore/"))
     script = tmp_path / "job.sbatch"
-    script.write_text(batch_script(description, SweepLine(config, shared / "sweep", SETTINGS)))
+    script.write_text(batch_script(description, SweepLine(config, str(shared / "sweep"), SETTINGS)))
     started = []
 
     def start():

@@ -1,11 +1,12 @@
 """Command lines of sweeps: what wins, and which paths a node can't see."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from cluster.description import LocalCluster, SlurmCluster
-from cluster.sweep_line import SweepLine, arguments, local_command, remote_command
+from cluster.description import ExistingCluster, LocalCluster, SlurmCluster
+from cluster.sweep_line import SweepLine, arguments, local_command, remote_command, sweep_name
 from rocore.errors import ConfigError
 from tune.config import ResourcesConfig
 
@@ -19,6 +20,7 @@ FAR = SlurmCluster(
     project="/my project",
     shared="/shared",
 )
+PACKAGED = ExistingCluster(name="theirs", kind="existing", jobs="http://127.0.0.1:8265")
 
 
 def test_arguments_let_the_user_change_shares_but_not_the_address():
@@ -37,23 +39,49 @@ def test_local_command_sets_keys_that_a_sweep_has():
 
 
 def test_remote_command_goes_on_where_the_sweep_has_begun():
-    command = remote_command(FAR, SweepLine(Path("a.yaml"), Path("/shared/a"), ("x=[1, 2]",)))
+    command = remote_command(FAR, SweepLine(Path("a.yaml"), "/shared/a", ("x=[1, 2]",)))
     assert command == (
         "cd '/my project' && exec '/my project/.venv/bin/rocore' sweep a.yaml --out /shared/a "
         "--set 'x=[1, 2]' --set resources.address=auto --continue"
     )
 
 
-@pytest.mark.parametrize(
-    "out", [None, Path("sweeps/a"), Path("/sharedelsewhere/a"), Path("/shared/../home/a")]
-)
+def test_remote_command_of_a_packaged_project_runs_where_ray_has_unpacked_it():
+    command = remote_command(PACKAGED, SweepLine(Path("configs/a.yaml"), "s3://bucket/a"))
+    assert command == (
+        "exec python -m rocore sweep configs/a.yaml --out s3://bucket/a --set resources.address=auto --continue"
+    )
+
+
+@pytest.mark.parametrize("out", [None, "sweeps/a", "/shared", "/sharedelsewhere/a", "/shared/../home/a"])
 def test_remote_command_whose_directory_a_node_can_not_see_is_refused(out):
     with pytest.raises(
-        ConfigError, match="--out must be a URL, or a folder below /shared, which every node sees"
+        ConfigError, match="--out must be a folder below /shared, which every node sees, or a URL"
     ):
         remote_command(FAR, SweepLine(Path("a.yaml"), out))
 
 
-def test_remote_command_whose_config_a_node_can_not_see_is_refused():
+def test_remote_command_without_a_shared_folder_needs_a_url():
+    with pytest.raises(
+        ConfigError, match=r"--out must be a URL, as the description names no `shared` folder, but is /x/a"
+    ):
+        remote_command(PACKAGED, SweepLine(Path("a.yaml"), "/x/a"))
+
+
+@pytest.mark.parametrize("config", ["/home/me/a.yaml", "../a.yaml"])
+def test_remote_command_whose_config_a_node_can_not_see_is_refused(config):
     with pytest.raises(ConfigError, match="CONFIG must be a path inside the project or below /shared"):
-        remote_command(FAR, SweepLine(Path("/home/me/a.yaml"), Path("/shared/a")))
+        remote_command(FAR, SweepLine(Path(config), "/shared/a"))
+
+
+def test_sweep_name_is_the_same_for_the_same_directory_alone():
+    assert sweep_name("/shared/sweeps/a") == sweep_name("/shared//sweeps/a/") == "rocore-a-3f284233"
+    assert sweep_name("/shared/a") != sweep_name("/shared/b/../a")
+    assert sweep_name("s3://bucket/a") == sweep_name("s3://bucket/a/") != sweep_name("s3://other/a")
+
+
+@pytest.mark.parametrize("out", ["/x/Main Sweep_of_2026, the second and last", "/x/...", "/x/-a-"])
+def test_sweep_name_is_one_that_kubernetes_and_slurm_take(out):
+    name = sweep_name(out)
+    assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name)
+    assert len(name) <= 32
