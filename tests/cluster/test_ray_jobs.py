@@ -134,8 +134,8 @@ def events(out):
 
 def test_sweep_is_followed_left_stopped_gone_on_with_and_brought_back(head, tmp_path, monkeypatch):
     project, shared = tmp_path / "project", tmp_path / "shared"
-    (project / ".venv").mkdir(parents=True)
-    (project / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    project.mkdir()
+    (project / ".venv").symlink_to(Path(sys.executable).parents[1])
     (project / "configs").symlink_to(ROOT / "configs")
     shared.mkdir()
     out, name = shared / "a", sweep_name(str(shared / "a"))
@@ -222,6 +222,7 @@ def test_job_that_is_not_there_is_named(head):
         ("token", "f" * 64, "must be asked with its Ray's token, but .*; set RAY_AUTH_MODE=token"),
         ("disabled", TOKEN, "must be asked with its Ray's token, but .*; set RAY_AUTH_MODE=token"),
     ],
+    ids=["wrong", "none"],
 )
 def test_job_server_that_is_asked_without_its_token_says_what_to_set(head, monkeypatch, mode, token, message):
     here = {"RAY_AUTH_MODE": mode, "RAY_AUTH_TOKEN": token}
