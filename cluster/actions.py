@@ -13,6 +13,7 @@ from cluster.description import (
     KubernetesCluster,
     LaunchedCluster,
     SlurmCluster,
+    SshCluster,
 )
 from cluster.files import BATCH, CLUSTER, JOB, LAUNCHER
 from cluster.kubectl import in_head, kubectl, selector, stop_script, submit_script
@@ -53,7 +54,12 @@ class Actions:
     def down(self) -> list[Command]:
         """Give the cluster back."""
         if isinstance(self.description, LaunchedCluster):
-            return [[RAY, "down", "--yes", self._file(LAUNCHER)]]
+            down = [RAY, "down", "--yes", self._file(LAUNCHER)]
+            # Machines of one's own stay on, and Ray's launcher looks for `ray` on the login's PATH alone. Workers end
+            # without their head by themselves.
+            stop = f"{self._on_path()} && ray stop"
+            own = isinstance(self.description, SshCluster)
+            return [[RAY, "exec", self._file(LAUNCHER), stop], down] if own else [down]
         if isinstance(self.description, KubernetesCluster):
             return [
                 kubectl(self.description, "delete", "--ignore-not-found", "--filename", self._file(CLUSTER))
@@ -169,8 +175,7 @@ class Actions:
         if isinstance(description, ExistingCluster):
             assert description.jobs is not None
             return [[sys.executable, *arguments, "--jobs", description.jobs]]
-        binaries = shlex.quote(f"{description.project}/.venv/bin")
-        script = f"cd && export RAY_AUTH_MODE=token PATH={binaries}:$PATH"
+        script = f"cd && {self._on_path()}"
         copy = [[RAY, "rsync-up", self._file(LAUNCHER), str(self.package), there]] if there else []
         if there:
             script += f' PYTHONPATH="$HOME/{there}"'
@@ -178,6 +183,11 @@ class Actions:
             *copy,
             [RAY, "exec", self._file(LAUNCHER), f"{script} && {shlex.join(['python', *arguments])}"],
         ]
+
+    def _on_path(self) -> str:
+        assert isinstance(self.description, LaunchedCluster)
+        binaries = shlex.quote(f"{self.description.project}/.venv/bin")
+        return f"export RAY_AUTH_MODE=token PATH={binaries}:$PATH"
 
     def _file(self, name: str) -> str:
         return str(self.folder / name)

@@ -180,7 +180,7 @@ def submit(name: str, config: Path, out: str | None, overrides: tuple[str, ...])
     description, line = load_description(name), SweepLine(config, out, overrides)
     check_inputs(description, config, overrides)
     _warn(description)
-    _do(_actions(description, line).submit(line))
+    _do(_actions(description, line, takes_project=is_packaged(description)).submit(line))
 
 
 @cluster.command()
@@ -192,7 +192,8 @@ def status(name: str, directory: str) -> None:
     \b
     rocore cluster status aws /mnt/efs/rocore/sweeps/a
     """
-    _do(_actions(load_description(name), None).status(directory))
+    description = load_description(name)
+    _do(_actions(description, None, takes_project=is_packaged(description)).status(directory))
 
 
 @cluster.command()
@@ -204,7 +205,8 @@ def logs(name: str, directory: str) -> None:
     \b
     rocore cluster logs aws /mnt/efs/rocore/sweeps/a
     """
-    _do(_actions(load_description(name), None).logs(directory))
+    description = load_description(name)
+    _do(_actions(description, None, takes_project=_bare_head(description)).logs(directory))
 
 
 @cluster.command()
@@ -216,7 +218,8 @@ def stop(name: str, directory: str) -> None:
     \b
     rocore cluster stop aws /mnt/efs/rocore/sweeps/a
     """
-    _do(_actions(load_description(name), None).stop(directory))
+    description = load_description(name)
+    _do(_actions(description, None, takes_project=_bare_head(description)).stop(directory))
 
 
 @cluster.command()
@@ -250,7 +253,14 @@ def collect(name: str, directory: str, to: Path) -> None:
 cluster.add_command(job)
 
 
-def _actions(description: ClusterDescription, line: SweepLine | None) -> Actions:
+def _bare_head(description: ClusterDescription) -> bool:
+    """Whether the head has no project of its own, and is brought one to speak to its job server with."""
+    return is_packaged(description) and isinstance(description, LaunchedCluster)
+
+
+def _actions(
+    description: ClusterDescription, line: SweepLine | None, *, takes_project: bool = False
+) -> Actions:
     """Render the files anew, where the kind has some, so that they are always the description's; pack the project."""
     folder = FILES / description.name
     if isinstance(description, RemoteCluster) and not (
@@ -259,11 +269,11 @@ def _actions(description: ClusterDescription, line: SweepLine | None) -> Actions
         files = rendered(description, line)
         check_files(files)
         write_files(files, folder)
-    package = None
-    # A launched head without an installed project needs it for every command.
-    if is_packaged(description) and (line is not None or isinstance(description, LaunchedCluster)):
-        package = build_package(Path.cwd(), folder, None if line is None else line.config)
-    return Actions(description, folder, package)
+    if not takes_project:
+        return Actions(description, folder)
+    return Actions(
+        description, folder, build_package(Path.cwd(), folder, None if line is None else line.config)
+    )
 
 
 def _warn(description: ClusterDescription) -> None:

@@ -114,7 +114,7 @@ def logs(url: str, directory: str) -> None:
 def status(url: str, directory: str, package: Path | None, packages: str, command: str | None) -> None:
     r"""Show the attempts at the sweep in DIR, and how the sweep stands.
 
-    Where DIR can't be seen from here, the cluster runs COMMAND to tell, as a short job.
+    Where that can't be told from here, the cluster runs COMMAND to tell, as a short job.
 
     \b
     rocore cluster job status /mnt/sweeps/a
@@ -123,13 +123,12 @@ def status(url: str, directory: str, package: Path | None, packages: str, comman
     jobs.newest(name)
     for attempt in jobs.attempts(name):
         click.echo(_line(attempt))
-    if is_url(directory) or Path(directory).is_dir():
-        shown = subprocess.run([sys.executable, "-m", "rocore", "sweep", "status", directory], check=False)  # noqa: S603
-        click.get_current_context().exit(shown.returncode)
-    elif command is not None:
+    succeeded, said = _ask_here(directory)
+    if not succeeded and command is not None:
         succeeded, said = jobs.ask(name, command, runtime_environment(package, packages))
+    if said:
         click.echo(said.rstrip())
-        click.get_current_context().exit(0 if succeeded else 1)
+    click.get_current_context().exit(0 if succeeded else 1)
 
 
 @job.command()
@@ -149,6 +148,15 @@ def stop(url: str, directory: str) -> None:
     jobs.follow(attempt.job, lines.append)
     click.echo("\n".join("".join(lines).rstrip().splitlines()[-NUM_LINES:]))
     click.echo(_line(attempt))
+
+
+def _ask_here(directory: str) -> tuple[bool, str]:
+    """Ask the sweep's directory, where this machine sees it and has what it takes to read it."""
+    if not is_url(directory) and not Path(directory).is_dir():
+        return False, ""
+    command = [sys.executable, "-m", "rocore", "sweep", "status", directory]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return done.returncode == 0, done.stdout or done.stderr
 
 
 def _jobs(url: str) -> "Jobs":

@@ -43,9 +43,16 @@ def on_head(command):
 
 @pytest.mark.parametrize("kind", ["ssh", "aws", "gcp"])
 def test_launched_clusters_go_up_and_down_with_their_file(kind):
-    (up,), (down,) = actions(kind).up(), actions(kind).down()
+    (up,), (*_, down) = actions(kind).up(), actions(kind).down()
     assert tail(up) == ["ray", "up", "--yes", "files/cluster.yaml"]
     assert tail(down) == ["ray", "down", "--yes", "files/cluster.yaml"]
+
+
+def test_machines_of_ones_own_have_their_ray_stopped_before():
+    stop, _ = actions("ssh").down()
+    path = "PATH=/shared/rocore-tune/.venv/bin:$PATH"
+    assert tail(stop)[1:] == ["exec", "files/cluster.yaml", f"export RAY_AUTH_MODE=token {path} && ray stop"]
+    assert len(actions("aws").down()) == 1
 
 
 def test_kubernetes_goes_up_and_down_with_its_manifest():

@@ -1,6 +1,7 @@
 """`rocore cluster job` before a job server that answers as it is told; a real one is in test_ray_jobs."""
 
 import os
+import subprocess
 from types import SimpleNamespace
 
 import pytest
@@ -153,10 +154,22 @@ def test_sweep_that_was_never_submitted_is_named(serve, verb):
 
 def test_status_shows_every_attempt(serve):
     serve((f"{NAME}-2", "RUNNING", None), (f"{NAME}-1", "FAILED", None))
-    first, second = invoke("status", OUT).stdout.splitlines()
+    result = invoke("status", OUT)
+    assert result.exit_code == 1  # nobody could say how the sweep stands
+    first, second = result.stdout.splitlines()
     assert first.startswith(f"{NAME}-1: FAILED, since 1970-01-01")
     assert first.endswith(", the reason")
     assert second.startswith(f"{NAME}-2: RUNNING, since 1970-01-01")
+
+
+@pytest.mark.parametrize(("code", "said"), [(0, "here"), (1, "there")])
+def test_status_asks_the_cluster_where_this_machine_can_not_tell(serve, monkeypatch, tmp_path, code, said):
+    serve((f"{sweep_name(str(tmp_path))}-1", "RUNNING", None))
+    done = subprocess.CompletedProcess([], code, stdout="here\n", stderr="")
+    monkeypatch.setattr(job_commands.subprocess, "run", lambda *_, **__: done)
+    monkeypatch.setattr(Jobs, "ask", lambda *_: (True, "there\n"))
+    result = invoke("status", str(tmp_path), "rocore sweep status")
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, said)
 
 
 def test_stop_waits_for_the_end_and_shows_the_last_words(serve):
