@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rocore.encoder.source import num_layers
     from rocore.environment import describe_environment
     from rocore.evaluation import Evaluator, Prediction
+    from rocore.patience import patiently
     from rocore.prediction import Predictor, load_predictor
     from rocore.progress import progress_bars
     from rocore.run_directory import RunDirectory, write_atomically, write_json
@@ -38,6 +39,7 @@ _HOMES = {
     "describe_environment": "rocore.environment",
     "Evaluator": "rocore.evaluation",
     "Prediction": "rocore.evaluation",
+    "patiently": "rocore.patience",
     "Predictor": "rocore.prediction",
     "load_predictor": "rocore.prediction",
     "progress_bars": "rocore.progress",
@@ -96,6 +98,7 @@ __all__ = [
     "num_layers",
     "override",
     "pack_key",
+    "patiently",
     "prepare",
     "progress_bars",
     "run_packed_epoch",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from rocore.errors import CheckpointError, ConfigError, DiskFullError
+from rocore.errors import CheckpointError, ConfigError, DiskFullError, StorageError
 
 FILE = "journal.jsonl"
 Sink = Callable[[int, bytes], None]
@@ -35,7 +35,7 @@ class Journal:
         self.path, self._sink = path, sink
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        self._failure: OSError | None = None
+        self._failure: DiskFullError | StorageError | None = None
         try:
             self._lock()
             self.events, whole = _parse(path)
@@ -52,6 +52,7 @@ class Journal:
 
         Raises:
             DiskFullError: If it can't be written; nothing of it stands in the file then.
+            StorageError: If the sink can't take it; it stands in the file then.
         """
         self.check()
         event = {**event, "at": round(time.time(), 3)}
@@ -61,11 +62,15 @@ class Journal:
             _write_all(self._file, line.encode())
             os.fsync(self._file)
         except OSError as error:
-            self._failure = error
+            self._failure = _full(self.path, error)
             os.ftruncate(self._file, before)
-            raise _full(self.path, error) from error
+            raise self._failure from error
         if self._sink is not None:
-            self._sink(before, line.encode())
+            try:
+                self._sink(before, line.encode())
+            except (DiskFullError, StorageError) as error:
+                self._failure = error
+                raise
         return event
 
     def check(self) -> None:
@@ -73,9 +78,10 @@ class Journal:
 
         Raises:
             DiskFullError: If one did.
+            StorageError: If it was the sink's.
         """
         if self._failure is not None:
-            raise _full(self.path, self._failure) from self._failure
+            raise self._failure
 
     def close(self) -> None:
         """Let other processes have it."""

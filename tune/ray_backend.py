@@ -17,6 +17,7 @@ import ray.tune as ray_tune
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import TrialScheduler
 
+import rocore
 from rocore.errors import ConfigError, SweepError
 from tune.checkpoints import KEPT_WHILE_RUNNING, attempt_name, keep_newest
 from tune.config import ResourcesConfig, Sweep
@@ -229,6 +230,8 @@ def _storage(directory: SweepDirectory) -> dict[str, Any]:
     if directory.storage is None:
         return {"storage_path": str((directory.root / RAY).resolve())}
     below = directory.storage.below(RAY)
+    # Tune writes there first of all, and doesn't wait for a store that is away.
+    below.exists(rocore.Storage.manifest_name)
     return {"storage_path": below.path, "storage_filesystem": below.filesystem}
 
 

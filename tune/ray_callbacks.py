@@ -14,7 +14,7 @@ from ray import cloudpickle
 from ray.exceptions import ActorDiedError, ActorUnavailableError, NodeDiedError, OutOfMemoryError
 from ray.tune.experiment import Trial as RayTrial
 
-from rocore.errors import DiskFullError, SweepError
+from rocore.errors import DiskFullError, StorageAwayError, SweepError
 from tune.journal import is_disk_full
 from tune.ledger import Ledger
 from tune.ray_searcher import LedgerSearcher
@@ -44,10 +44,13 @@ class LedgerCallback(ray_tune.Callback):
 
         Raises:
             DiskFullError: If it failed for want of space: the trial is as good as any other, and goes on later.
+            StorageAwayError: If it waited for an object store in vain; likewise.
         """
         name = trial.config["spec"]["name"]
         if result.get("disk_full"):
             raise DiskFullError(str(result["error"]))
+        if result.get("store_away"):
+            raise StorageAwayError(str(result["error"]))
         if result.get("failed"):
             self.ledger.end(name, "failed", str(result["error"]), result.get("traceback"))
             return
@@ -59,8 +62,11 @@ class LedgerCallback(ray_tune.Callback):
 
         Raises:
             DiskFullError: If a checkpoint couldn't be written.
+            StorageAwayError: If it couldn't reach its object store.
         """
         spec, error = trial.config["spec"], _error_of(trial)
+        if isinstance(cause := getattr(error, "cause", None), StorageAwayError):
+            raise StorageAwayError(str(cause))
         if is_disk_full(error if isinstance(error, BaseException) else None):
             raise DiskFullError(_cause(error))
         again, with_node = not isinstance(error, OutOfMemoryError), went_with_node(error)
@@ -72,6 +78,7 @@ class LedgerCallback(ray_tune.Callback):
 
         Raises:
             DiskFullError: If the journal couldn't be written.
+            StorageError: If it couldn't be written to the sweep's object store.
             SweepError: If a Ray of the sweep's own has died.
         """
         self.ledger.journal.check()

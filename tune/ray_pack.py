@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import ray.tune as ray_tune
 
 from rocore.errors import ConfigError
 from tune.config import ResourcesConfig
 from tune.pack import Pack
+from tune.trial import StoredTrainable
 from tune.trial_run import Result
 
 PROXY_CPU = 0.01
@@ -49,7 +49,7 @@ class PackActor:
         await self._pack.leave(name)
 
 
-class PackedTrial(ray_tune.Trainable):
+class PackedTrial(StoredTrainable):
     """A member of a pack, to Ray Tune an ordinary trial."""
 
     def setup(self, config: dict[str, Any], packs: Sequence[Any] = ()) -> None:

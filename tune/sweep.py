@@ -15,7 +15,7 @@ from tune.journal import is_disk_full
 from tune.ledger import Ledger, Listener, TrialRecord
 from tune.preparation import Facts, prepare_sweep
 from tune.progress import Progress
-from tune.remote_sweep import RemoteSweep, opened
+from tune.remote.sweep import RemoteSweep, opened
 from tune.results import results_tree, write_reports
 from tune.retention import Retention
 from tune.sweep_directory import SweepDirectory

@@ -5,11 +5,29 @@ from typing import Any
 
 import ray.tune as ray_tune
 
+import rocore
 from tune.objective import Engine
 from tune.trial_run import TrialRun
 
 
-class Trial(ray_tune.Trainable):
+class StoredTrainable(ray_tune.Trainable):
+    """Waits for an object store that is away while a checkpoint goes there; Ray itself gives up within a second."""
+
+    def save(self, checkpoint_dir: str | None = None) -> Any:
+        """Save, where the sweep is on a store as often as it takes; the last checkpoint counts.
+
+        Raises:
+            StorageAwayError: If the store stays away.
+        """
+        place = str(self.config["spec"]["folder"])
+        if not rocore.is_url(place):
+            return super().save(checkpoint_dir)
+        return rocore.patiently(
+            place, "write a checkpoint", lambda: super(StoredTrainable, self).save(checkpoint_dir)
+        )
+
+
+class Trial(StoredTrainable):
     """Runs what its specification says; errors are results, so that only a lost process is an error to Ray."""
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -36,6 +54,4 @@ class Trial(ray_tune.Trainable):
 
     def engine(self) -> Engine:
         """Return what trains."""
-        import rocore
-
         return rocore

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from rocore.config import make_config
-from rocore.errors import CheckpointError, DivergedError, StorageError
+from rocore.errors import CheckpointError, DivergedError, StorageAwayError, StorageError
 from tune.config import ObjectiveConfig
 from tune.journal import is_disk_full
 from tune.objective import FLOOR, Engine, EpochScore, Run, final_run, search_run
@@ -77,6 +77,7 @@ class TrialRun:
             "finished": False,
             "failed": True,
             "disk_full": is_disk_full(error),
+            "store_away": isinstance(error, StorageAwayError),
             "done": True,
             "error": str(error) or type(error).__name__,
             "traceback": text,
@@ -105,6 +106,8 @@ class TrialRun:
                     with _brought(checkpoint) as folder:
                         self._run.load(folder)
                     break
+                except StorageAwayError:
+                    raise
                 except (CheckpointError, StorageError):
                     # Torn by what ended the other process: the one before it will do, at last none at all.
                     self._run.close()

@@ -42,6 +42,11 @@ class FaultedSweep:
         }
         self.beside("yaml").write_text(json.dumps(tree))
 
+    @property
+    def hold(self):
+        """While this file is there, trials wait in their next epoch."""
+        return self.beside("faults") / "hold"
+
     def beside(self, ending):
         return self.out.with_name(f"{self.out.name}.{ending}")
 
@@ -72,11 +77,21 @@ class FaultedSweep:
         return self.process.poll() is not None
 
     def busy(self, num_reports=4):
-        """Wait for a worker that runs a trial, and let the clock of the recovery begin."""
+        """Wait for a worker amid an epoch, hold it there, and let the clock of the recovery begin.
+
+        What waits for what comes after the fault lets it go on.
+        """
         self.wait_for(num_reports)
-        worker = wait_until(self.lab.busy, "a worker at work")
+        self.hold.touch()
+        worker = wait_until(self.held, "a worker at work")
         self.strike()
         return worker
+
+    def held(self):
+        """Return a worker whose trial waits in an epoch."""
+        faults = self.hold.parent
+        assert not self.ended(), self.beside("log").read_text()
+        return next((host for host in self.lab.workers if (faults / f"held-{host.address}").exists()), None)
 
     def strike(self):
         """The fault is now."""
@@ -84,12 +99,14 @@ class FaultedSweep:
 
     def recover(self):
         """Wait for the next epoch; note how long it took since the fault."""
+        self.hold.unlink(missing_ok=True)
         self.wait_for(1)
         self.seconds = time.monotonic() - self.since
 
     def recover_lost(self):
         """Wait until a trial that lost its process reports again; note how long it took since the fault."""
         self.wait_for(1, "lose")
+        self.hold.unlink(missing_ok=True)
         name = self.events("lose")[-1]["name"]
 
         def goes_on():
@@ -102,6 +119,7 @@ class FaultedSweep:
 
     def wait(self):
         """Return the exit code."""
+        self.hold.unlink(missing_ok=True)
         return self.process.wait(PATIENCE_S)
 
     def kill(self):

@@ -174,10 +174,6 @@ class Lab:
         for worker, start in [(worker, worker.ray(self.head)) for worker in self.workers]:
             await_ray(worker, start)
 
-    def busy(self):
-        """Return the worker that runs a trial; None between trials."""
-        return next((worker for worker in self.workers if worker.processes("ray::FakeTrial")), None)
-
     def __enter__(self):
         return self
 

@@ -2,8 +2,8 @@
 
     python crash_driver.py OUT run SWEEP_FILE | resume | extend N
 
-Markers in the folder OUT.faults (or $FAULTS) make trials fail: see `Engine`. Its file `epochs` grows by a dot an epoch
-trained. OUT may be a URL.
+Markers in the folder OUT.faults (or $FAULTS) make trials fail, or wait while `hold` is there: see `Trainer`. Its file
+`epochs` grows by a dot an epoch trained. OUT may be a URL.
 """
 
 import errno
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import click
 from ray import cloudpickle
+from ray.util import get_node_ip_address
 
 from rocore.errors import RocoreError
 from tune.config import load_sweep
@@ -45,6 +46,12 @@ def make_trainable(small, faults, epoch_s):
     class Trainer(small.FakeTrainer):
         def run_epoch(self):
             time.sleep(epoch_s)
+            if (faults / "hold").exists():
+                held = faults / f"held-{get_node_ip_address()}"
+                held.touch()
+                while (faults / "hold").exists():
+                    time.sleep(0.05)
+                held.unlink(missing_ok=True)
             with (faults / "epochs").open("a") as epochs:
                 epochs.write(".")
             if (faults / "disk-full").exists():

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from rocore.errors import CheckpointError, ConfigError, DiskFullError
+from rocore.errors import CheckpointError, ConfigError, DiskFullError, StorageAwayError
 from tune.journal import Journal, is_disk_full, read_events
 
 
@@ -88,6 +88,20 @@ def test_journal_on_a_full_disk_says_so_keeps_no_part_and_writes_no_more(path, m
     assert path.read_bytes() == before
     write(path, {"event": "end"})
     assert [event["event"] for event in read_events(path)] == ["ask", "end"]
+
+
+def test_journal_whose_sink_failed_says_so_and_writes_no_more(path):
+    def away(*_):
+        raise StorageAwayError("the store was asked for 180 s")
+
+    with Journal(path, away) as journal:
+        with pytest.raises(StorageAwayError, match="asked for 180 s"):
+            journal.write({"event": "ask"})
+        with pytest.raises(StorageAwayError, match="asked for 180 s"):
+            journal.check()
+        with pytest.raises(StorageAwayError, match="asked for 180 s"):
+            journal.write({"event": "end"})
+    assert [event["event"] for event in read_events(path)] == ["ask"]
 
 
 def chained(cause):

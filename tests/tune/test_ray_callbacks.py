@@ -12,7 +12,7 @@ from ray.exceptions import (
     RayTaskError,
 )
 
-from rocore.errors import DiskFullError, SweepError
+from rocore.errors import DiskFullError, StorageAwayError, SweepError
 from tune import ray_callbacks
 from tune.ledger import Ledger
 from tune.ray_callbacks import LedgerCallback
@@ -29,6 +29,7 @@ EPOCH = {
     "scalars": '{"loss/pair": 2.0}',
     "metrics": "null",
 }
+AWAY = "the store was asked for 180 s"
 FAILED = {"objective": 0.0, "failed": True, "disk_full": False, "error": "loss is nan", "traceback": "line 3"}
 FULL = "[Errno 28] No space left on device"
 
@@ -85,6 +86,14 @@ def test_callback_stops_the_sweep_and_not_the_trial_where_the_disk_is_full(callb
     saving = RayTaskError("save", FULL, RuntimeError("I/O error: No space left on device (os error 28)"))
     with pytest.raises(DiskFullError, match="No space left"):
         callback.on_trial_error(0, [], make_trial(saving))
+    assert ledger.records["0002"].state == "running"
+
+
+def test_callback_stops_the_sweep_and_not_the_trial_where_the_store_stays_away(callback, ledger, make_trial):
+    with pytest.raises(StorageAwayError, match="asked for 180 s"):
+        callback.on_trial_result(0, [], make_trial(), FAILED | {"store_away": True, "error": AWAY})
+    with pytest.raises(StorageAwayError, match="asked for 180 s"):
+        callback.on_trial_error(0, [], make_trial(RayTaskError("save", AWAY, StorageAwayError(AWAY))))
     assert ledger.records["0002"].state == "running"
 
 

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from tests.conftest import SECRET
-from tune.remote_sweep import copy_root, snapshot
+from tune.remote.copy import copy_root, snapshot
 
 from .crashes import (
     DRIVER,

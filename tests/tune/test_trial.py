@@ -2,6 +2,7 @@
 
 import pytest
 
+from rocore.errors import StorageAwayError
 from tune.specification import search_spec
 from tune.trial import Trial
 
@@ -54,6 +55,39 @@ def test_trial_whose_checkpoints_are_all_torn_begins_anew(make_trial, checkpoint
     for path in checkpoints:
         (path / "scores.json").write_text("[0.1, 0.")
     assert go_on(make_trial, checkpoints)["epoch"] == 1
+
+
+def test_trial_whose_checkpoint_cannot_be_fetched_does_not_begin_anew(make_trial, checkpoints, monkeypatch):
+    def away(*_):
+        raise StorageAwayError("the store was asked for 180 s")
+
+    monkeypatch.setattr("rocore.Storage.fetch", away)
+    result = go_on(make_trial, [f"file://{path}" for path in checkpoints])
+    assert (result["failed"], result["store_away"], result["error"]) == (
+        True,
+        True,
+        "the store was asked for 180 s",
+    )
+
+
+def test_trial_on_a_store_saves_its_checkpoint_as_often_as_it_takes(make_trial, monkeypatch):
+    tried = []
+
+    def save(_, folder):
+        tried.append(folder)
+        if len(tried) < 3:
+            raise OSError("AWS Error NETWORK_CONNECTION during PutObject operation: curlCode: 7")
+        return "saved"
+
+    monkeypatch.setattr("ray.tune.Trainable.save", save)
+    trial = make_trial()
+    trial.config = {"spec": {"folder": "s3://bucket/sweeps/a/final/paper-seed1"}}
+    assert trial.save("here") == "saved"
+    assert tried == ["here"] * 3
+    trial.config = {"spec": {"folder": "/sweeps/a"}}
+    tried.clear()
+    with pytest.raises(OSError, match="NETWORK"):
+        trial.save("here")
 
 
 @pytest.mark.parametrize("objective", [float("nan"), float("inf")])

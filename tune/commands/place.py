@@ -31,7 +31,7 @@ class ReadSweep(SweepPlace):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Copy what a URL holds."""
-        from tune.remote_sweep import has_models, snapshot
+        from tune.remote.copy import has_models, snapshot
 
         place = super().convert(value, param, ctx)
         return snapshot(place, skip=(lambda _: False) if self._models else has_models)

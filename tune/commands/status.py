@@ -33,7 +33,7 @@ def status(directory: Path | str, watch: bool, as_json: bool) -> None:
     rocore sweep status sweeps/a --watch
     rocore sweep status sweeps/a --json | jq .complete
     """
-    from tune.remote_sweep import is_no_summary, snapshot
+    from tune.remote.copy import is_no_summary, snapshot
     from tune.status import as_tree, read_status
 
     while True:

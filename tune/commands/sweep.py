@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rocore.commands.options import make_set_option
-from tune.commands.collect import collect, manifest
+from tune.commands.collect import collect
 from tune.commands.place import NEW_PLACE, OLD_PLACE, ReadSweep
 from tune.commands.status import status
 
@@ -22,7 +22,7 @@ class SweepCommand(click.Command):
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
         """Hand over to the other command, where that is named."""
-        beside = {command.name: command for command in (status, collect, manifest)}
+        beside = {command.name: command for command in (status, collect)}
         if args and (command := beside.get(args[0])) is not None:
             return command.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
         return super().make_context(info_name, args, parent, **extra)
@@ -110,7 +110,7 @@ def sweep(
     rocore sweep --replay sweeps/a
     rocore sweep configs/tune/main.yaml --out s3://bucket/sweeps/a
     """
-    from tune.remote_sweep import has_begun
+    from tune.remote.copy import has_begun
 
     if sum(source is not None for source in (config, resume, extend, replay)) != 1:
         raise click.UsageError("one of CONFIG, --resume DIR, --extend N DIR and --replay DIR must be given")
