@@ -67,6 +67,16 @@ def test_journal_reaches_the_store_before_anything_acts_on_a_line(url):
         assert (snapshot(url) / FILE).read_bytes() == (machine / FILE).read_bytes()
 
 
+def test_what_a_sweep_is_reaches_the_store_before_its_first_line(url, tmp_path):
+    with opened(url) as (directory, remote):
+        directory.create()
+        directory.write_text("config.yaml", "a: 1\n")
+        assert not has_begun(url)
+        run(remote, 0, end=None)
+        collect(url, tmp_path / "here")
+        assert (tmp_path / "here/config.yaml").read_text() == "a: 1\n"
+
+
 def test_machine_that_is_lost_at_any_event_leaves_all_that_was_told(url, tmp_path, monkeypatch):
     monkeypatch.setattr(remote_journal, "SEGMENTS_TOGETHER", 3)
     remote = RemoteSweep(url)

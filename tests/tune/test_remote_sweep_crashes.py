@@ -5,12 +5,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 
 from tests.conftest import SECRET
+from tune.journal import FILE, read_events
 from tune.remote.copy import copy_root, snapshot
 
 from .crashes import (
@@ -25,6 +26,7 @@ from .crashes import (
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 NUM_TRIALS = 6
+AWAY_S = 60
 
 
 @pytest.fixture
@@ -59,8 +61,27 @@ def wait_for_events(url, number, process, log):
         time.sleep(0.02)
 
 
+@contextmanager
+def silent(s3_server, gate):
+    """The store takes connections, and answers nothing."""
+    os.kill(s3_server.process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(s3_server.process.pid, signal.SIGCONT)
+
+
+@contextmanager
+def unreachable(s3_server, gate):
+    """The store takes no connections."""
+    gate.shut()
+    yield
+    gate.open()
+
+
+@pytest.mark.parametrize("away", [silent, unreachable])
 def test_sweep_on_a_store_goes_on_from_another_machine_and_ends_like_a_local_one(
-    sequential, machine, s3_server, tmp_path
+    sequential, machine, s3_server, gate, tmp_path, away
 ):
     log = tmp_path / "log"
     process = start(log, machine, "run", sequential)
@@ -70,14 +91,16 @@ def test_sweep_on_a_store_goes_on_from_another_machine_and_ends_like_a_local_one
     shutil.rmtree(copy_root(machine))
     process = start(log, machine, "resume")
     wait_for_events(machine, 30, process, log)
-    os.kill(s3_server.process.pid, signal.SIGSTOP)
-    threading.Timer(5, os.kill, (s3_server.process.pid, signal.SIGCONT)).start()
+    with away(s3_server, gate):
+        time.sleep(AWAY_S)
+        assert process.poll() is None, log.read_text()
     assert process.wait(PATIENCE_S) == 0, log.read_text()
     shutil.rmtree(copy_root(machine))
     found = snapshot(machine)
     check_nothing_lost_nothing_twice(found, NUM_TRIALS)
     assert (found / "report.html").is_file()
     files = [path.read_bytes() for path in found.rglob("*") if path.is_file()]
+    assert "lose" not in [event["event"] for event in read_events(found / FILE)]
     assert not any(SECRET.encode() in content for content in (*files, log.read_bytes()))
     assert run_with_kills(tmp_path / "whole", sequential, seed=0, kills=()) == 0
     assert without_times(read_results(found)) == without_times(read_results(tmp_path / "whole"))

@@ -59,6 +59,8 @@ class RemoteSweep:
         self._journal = RemoteJournal(self.storage, self.root / FILE)
         self._uncopied: list[str] = []
         """Folders of final runs that are here, but not in the store's manifest yet."""
+        self._is_told = False
+        """Whether the store knows configuration and environment of this session."""
         self._end = threading.Event()
 
     @property
@@ -103,15 +105,18 @@ class RemoteSweep:
         if not local.startswith(stored):
             write_journal(self.root, stored)
         elif len(local) > len(stored):
-            self.sink(len(stored), local[len(stored) :])
+            self._journal.append(len(stored), local[len(stored) :])
         self._link()
 
     def sink(self, begin: int, line: bytes) -> None:
-        """Put a line of the journal into the store.
+        """Put a line of the journal into the store; before the first one of all, what the sweep is.
 
         Raises:
             StorageError: If that can't be done, or another process has taken the sweep over.
         """
+        if not self._is_told:
+            self._copy_back()
+            self._is_told = True
         self.lease.check()
         self._journal.append(begin, line)
 
