@@ -176,11 +176,12 @@ def rebuild(out: Path, options: dict[str, Any]) -> dict[str, float]:
     """Return the CPU seconds of a resume's steps, of a proposal by TPE and of the report, and the memory after them."""
     from benchmarks.memory import anonymous_mib
     from benchmarks.noop import sweep_of
-    from tune.ledger import Ledger, SweepDirectory
+    from tune.ledger import Ledger
     from tune.optuna_study import Study, StudyMirror, quiet_optuna
     from tune.ray_scheduler import NamedASHA, make_scheduler
     from tune.report import write_report
     from tune.status import read_status
+    from tune.sweep_directory import SweepDirectory
     from tune.tensorboard import write_hparams
 
     quiet_optuna()

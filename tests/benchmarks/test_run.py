@@ -26,6 +26,19 @@ def test_quick_run_writes_every_figure(tmp_path):
     }
 
 
+@pytest.mark.slow
+def test_quick_run_of_the_control_loop_writes_every_figure(tmp_path):
+    command = [sys.executable, "-m", "benchmarks.scale", "--quick", "--out", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "| trials | searcher |" in done.stdout
+    (sweep,) = json.loads((tmp_path / "scale.json").read_text(encoding="utf-8"))["sweeps"]
+    assert sweep["num_trials"] == 8
+    assert sweep["reports"] >= 8
+    assert sweep["samples"]
+    assert all(seconds >= 0 for seconds in sweep["rebuild"].values())
+    assert (tmp_path / "scale.png").is_file()
+
+
 def test_gpu_benchmark_runs_on_the_cpu():
     sizes = ["--sentences", "300", "--layers", "2", "--hidden", "64", "--packs", "1", "2"]
     command = [sys.executable, "-m", "benchmarks.gpu", "--device", "cpu", *sizes]

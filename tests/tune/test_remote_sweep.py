@@ -356,8 +356,8 @@ def test_copy_that_fails_on_the_way_is_made_in_the_end(url, monkeypatch):
         raise StorageAwayError("it is away")
 
     with opened(url) as (directory, remote), monkeypatch.context() as patch:
-        patch.setattr(Storage, "push", away)
         run(remote, 0)
+        patch.setattr(Storage, "push", away)
         directory.write_text("report.html", "done")
         assert tried.wait(30)
     assert "report.html" in Storage.at(url).files()
