@@ -13,6 +13,7 @@ from subprocess import Popen
 from tests.tune.conftest import PAPER, SPACE
 from tests.tune.crashes import DRIVER, check_nothing_lost_nothing_twice, read_results, without_times
 from tune.journal import read_events
+from tune.remote.copy import copy_root
 
 from .hosts import ENVIRONMENT, PATIENCE_S, PORT, wait_until
 
@@ -23,12 +24,13 @@ ROWS = []
 
 
 class FaultedSweep:
-    """Runs in the head's namespace, in a folder that every host sees."""
+    """Runs in the head's namespace, in a folder that every host sees, or by URL on an object store of the lab."""
 
-    def __init__(self, lab, folder, name="sweep", num_trials=NUM_TRIALS, epoch_s=EPOCH_S, **resources):
+    def __init__(self, lab, folder, num_trials=NUM_TRIALS, epoch_s=EPOCH_S, url=None, **resources):
         self.num_trials, self.epoch_s = num_trials, epoch_s
+        self.lab, self.inside, self.url = lab, folder / "sweep", url
         # Others look through the first host, which has what the hosts mounted.
-        self.lab, self.inside, self.out = lab, folder / name, lab.switch.seen(folder / name)
+        self.out = lab.switch.seen(self.inside if url is None else copy_root(url))
         self.num_resumes, self.since, self.seconds = 0, 0.0, 0.0
         tree = {
             "base": {"encoder": {"output_layer": 4}, "train": {"pretrain_epochs": 1, "max_epochs": 4}},
@@ -48,16 +50,21 @@ class FaultedSweep:
         return self.beside("faults") / "hold"
 
     def beside(self, ending):
-        return self.out.with_name(f"{self.out.name}.{ending}")
+        return self.lab.switch.seen(self.inside.with_name(f"{self.inside.name}.{ending}"))
 
     def start(self, mode="run"):
         argument = (str(self.inside.with_name(f"{self.inside.name}.yaml")),) if mode == "run" else ()
         with self.beside("log").open("a") as log:
             self.process = Popen(
-                self.lab.head.command(sys.executable, DRIVER, self.inside, mode, *argument),
+                self.lab.head.command(sys.executable, DRIVER, self.url or self.inside, mode, *argument),
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **ENVIRONMENT, "EPOCH_S": str(self.epoch_s)},
+                env={
+                    **os.environ,
+                    **ENVIRONMENT,
+                    "EPOCH_S": str(self.epoch_s),
+                    "FAULTS": f"{self.inside}.faults",
+                },
                 cwd="/",
             )
         return self
@@ -137,10 +144,14 @@ class FaultedSweep:
         """
         assert self.wait() == 0, self.beside("log").read_text()
         with tempfile.TemporaryDirectory() as copy:
-            # SQLite follows no path through /proc.
-            shutil.copytree(self.out, copy, dirs_exist_ok=True)
+            if self.url is None:
+                # SQLite follows no path through /proc.
+                shutil.copytree(self.out, copy, dirs_exist_ok=True)
+            else:
+                rocore = Path(sys.executable).with_name("rocore")
+                self.lab.head.do(rocore, "sweep", "collect", self.url, "--to", copy)
             check_nothing_lost_nothing_twice(Path(copy), self.num_trials)
-        results = without_times(read_results(self.out))
+            results = without_times(read_results(Path(copy)))
         assert all(
             trial["state"] != "failed" or "every loss" in trial["error"]
             for trial in results["search"]["trials"]

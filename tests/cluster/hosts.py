@@ -186,6 +186,38 @@ class Lab:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+class ObjectStore:
+    """moto's server on a host of its own."""
+
+    PORT = 5000
+
+    def __init__(self, lab):
+        self.host = lab.add(9)
+        self.endpoint = f"http://{self.host.address}:{self.PORT}"
+        with lab.switch.seen(lab.disk / "store.log").open("w") as log:
+            serve = self.host.command(sys.executable, "-m", "moto.server", "-H", "0.0.0.0", "-p", self.PORT)
+            self._server = subprocess.Popen(serve, stdout=log, stderr=log)
+        wait_until(self._answers, "the object store up")
+
+    def make_bucket(self, name):
+        """Return its URL."""
+        make = f"S3FileSystem(endpoint_override={self.endpoint!r}, allow_bucket_creation=True).create_dir({name!r})"
+        self.host.do(sys.executable, "-c", f"from pyarrow.fs import S3FileSystem; {make}")
+        return f"s3://{name}"
+
+    def _answers(self):
+        ask = f"import socket; socket.create_connection(({self.host.address!r}, {self.PORT}), timeout=1)"
+        asked = subprocess.run(self.host.command(sys.executable, "-c", ask), capture_output=True, check=False)
+        return asked.returncode == 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._server.kill()
+        self._server.wait()
+
+
 def await_ray(host, start):
     said, _ = start.communicate(timeout=PATIENCE_S)
     assert start.returncode == 0, f"{host.name}: ray start: {said}"

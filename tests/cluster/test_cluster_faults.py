@@ -6,11 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.conftest import CREDENTIALS
 from tests.tune.crashes import read_results, without_times
 
 from .faulted import FaultedSweep, fill
-from .hosts import Lab, missing, wait_until
+from .hosts import Lab, ObjectStore, missing, wait_until
 
+AWAY_S = 60
 REASON = missing()
 pytestmark = [
     pytest.mark.cluster,
@@ -115,6 +117,26 @@ def test_sweep_ends_when_the_head_is_killed_and_goes_on_on_a_new_one(sweep, lab,
     lab.start_ray()
     sweep.resume()
     sweep.check("head killed and started again", undisturbed)
+
+
+def test_sweep_waits_while_its_object_store_is_away(undisturbed, tmp_path, monkeypatch):
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("ROCORE_CACHE", str(tmp_path / "cache"))
+    with Lab() as lab, ObjectStore(lab) as store:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", store.endpoint)
+        url = f"{store.make_bucket('lab')}/sweeps/a"
+        lab.start_ray()
+        sweep = FaultedSweep(lab, tmp_path, url=url, max_concurrent_trials=1).start()
+        sweep.busy()
+        store.host.cut()
+        sweep.hold.unlink()
+        time.sleep(AWAY_S)
+        assert not sweep.ended()
+        store.host.mend()
+        sweep.recover()
+        assert sweep.events("lose") == []
+        sweep.check("object store away for a minute", undisturbed)
 
 
 def test_parallel_sweep_goes_on_after_a_raylet_is_killed(lab, tmp_path):
