@@ -8,7 +8,7 @@ from typing import Any
 
 from rocore.config import load_config
 from rocore.errors import CheckpointError, ConfigError
-from tune.config import load_sweep
+from tune.config import dotted, load_sweep
 from tune.journal import FILE, read_events
 from tune.statistics import Comparison, Summary, compare, summarize, verdict_text
 
@@ -154,7 +154,7 @@ def _read_sweep(directory: Path) -> Side:
     ]
     return Side(
         f"{directory.name} ({chosen['name']})",
-        dict(_flat(tree)),
+        dict(dotted(tree)),
         scores,
         _curves(rows, int(tree["train"]["pretrain_epochs"])),
     )
@@ -165,14 +165,14 @@ def _read_run(directory: Path) -> Side:
     metrics = json.loads((directory / "metrics.json").read_text(encoding="utf-8"))
     figures = {
         name: value
-        for name, value in _flat(metrics)
+        for name, value in dotted(metrics)
         if name.partition(".")[0] in GROUPS or name.count("accuracy")
     }
     scores = {name: {config.seed: float(value)} for name, value in figures.items()}
     epochs = directory / "epochs.jsonl"
     lines = epochs.read_text(encoding="utf-8").splitlines() if epochs.is_file() else []
     curves = _curves([json.loads(line) for line in lines], config.train.pretrain_epochs)
-    return Side(directory.name, dict(_flat(config.model_dump(mode="json"))), scores, curves)
+    return Side(directory.name, dict(dotted(config.model_dump(mode="json"))), scores, curves)
 
 
 def _curves(rows: Sequence[Mapping[str, Any]], num_pretrain: int) -> Curves:
@@ -207,11 +207,3 @@ def _shared_seeds(side: Side, other: Side) -> bool:
 
 def _compared(side: Side) -> dict[str, Any]:
     return {key: value for key, value in side.keys.items() if key not in NOT_COMPARED}
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -1,12 +1,13 @@
 """The configuration of one sweep: what is searched, by which objective, with what, and how it is compared."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
+import rocore
 from rocore.config import (
     Config,
     Count,
@@ -51,6 +52,9 @@ class SearchConfig(Section):
     tpe learns from stopped ones too."""
     space: dict[str, Dimension]
     """Searched RoCORE keys, dotted."""
+    others: tuple[str, ...] = ()
+    """Sweep directories or URLs of other sweeps with the same space, objective and base, begun yet or not: this search
+    learns from their trials as they end. Its own may stand among them."""
 
 
 class ObjectiveConfig(Section):
@@ -225,12 +229,28 @@ def load_sweep(path: Path | str, overrides: Mapping[str, Any] | None = None) -> 
             "overrides": {},
             "name": config.name or path.stem,
             "paper": paper,
+            "search": config.search.model_copy(
+                update={"others": tuple(_absolute(place) for place in config.search.others)}
+            ),
         }
     )
     sweep = Sweep(config=config, base=base, paper=paper)
     _check_seeds(sweep)
     _check_second_objective(sweep)
     return sweep
+
+
+def dotted(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Give the leaves of a tree by their dotted keys."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from dotted(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _absolute(place: str) -> str:
+    return place if rocore.is_url(place) else str(Path(place).expanduser().resolve())
 
 
 def _check_seeds(sweep: Sweep) -> None:
@@ -257,6 +277,11 @@ def _check_seeds(sweep: Sweep) -> None:
 def _check_second_objective(sweep: Sweep) -> None:
     """Refuse an accuracy that nobody measures: known test instances are held out in incremental mode."""
     objective, base = sweep.config.objective, sweep.base
+    if objective.second is not None and sweep.config.search.others:
+        raise ConfigError(
+            f"`search.others` needs a single objective, but `objective.second` is {objective.second}; leave one of "
+            "them out"
+        )
     if objective.second != "known_accuracy":
         return
     if not base.incremental.enabled or base.data.known_test_size == 0 or objective.name == "internal":

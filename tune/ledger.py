@@ -84,6 +84,21 @@ class TrialRecord:
         }
 
 
+@dataclass(frozen=True)
+class Learned:
+    """A trial of another sweep that this one's search has heard of.
+
+    Attributes:
+        sweep: Directory or URL of the other sweep.
+        record: The trial; its curve holds the last epoch alone.
+        before: How many trials of this search had been proposed by then.
+    """
+
+    sweep: str
+    record: TrialRecord
+    before: int
+
+
 class Listener(Protocol):
     """Who wants to hear what trials do."""
 
@@ -104,14 +119,17 @@ class Records:
         begin: What the sweep began with; empty before.
         by_name: Every trial.
         seconds: Time that passed between events, by role; pauses between sessions don't count.
-        history: How often the sweep was begun or resumed, and how many processes of its trials were lost.
+        learned: What the search has heard of other sweeps, in its order.
+        history: How often the sweep was begun or resumed, how many processes of its trials were lost, and of how many
+            trials of other sweeps it learned.
     """
 
     def __init__(self) -> None:
         self.begin: Event = {}
         self.by_name: dict[str, TrialRecord] = {}
+        self.learned: list[Learned] = []
         self.seconds: Counter[str] = Counter()
-        self.history: Counter[str] = Counter(sessions=0, lost_processes=0, lost_with_node=0)
+        self.history: Counter[str] = Counter(sessions=0, lost_processes=0, lost_with_node=0, learned=0)
         self._last = 0.0
 
     def of(self, role: str) -> list[TrialRecord]:
@@ -133,11 +151,27 @@ class Records:
             self.by_name[event["name"]] = TrialRecord(**{name: event[name] for name in names})
         elif kind == "session":
             self.history["sessions"] += 1
+        elif kind == "learn":
+            self._learn(event)
         else:
             getattr(self, f"_{kind}")(self.by_name[event["name"]], event)
         if kind not in ("begin", "session"):
-            self.seconds[self.by_name[event["name"]].role] += at - self._last  # type: ignore[assignment]
+            role = "search" if kind == "learn" else self.by_name[event["name"]].role
+            self.seconds[role] += at - self._last  # type: ignore[assignment]
         self._last = at
+
+    def _learn(self, event: Event) -> None:
+        row = {key: event[key] for key in ("epoch", "phase", "objective", "seconds")}
+        record = TrialRecord(
+            event["trial"],
+            -1,
+            event["params"],
+            state=event["state"],
+            objective=event["objective"],
+            curve=[row],
+        )
+        self.history["learned"] += 1
+        self.learned.append(Learned(event["sweep"], record, before=self.count("search")))
 
     def _start(self, record: TrialRecord, _event: Event) -> None:
         record.num_starts += 1
@@ -298,6 +332,12 @@ class Ledger:
             (self.directory.folder(record) / "error.txt").write_text(text + "\n", encoding="utf-8")
         for listener in self.listeners:
             listener.ended(record)
+
+    def learn(self, sweep: str, record: TrialRecord) -> Learned:
+        """Note a trial of another sweep that has ended, before the search hears of it."""
+        kept = {"trial": record.name, "params": record.params, "state": record.state}
+        self._write("learn", sweep=sweep, **kept, **record.curve[-1])
+        return self.state.learned[-1]
 
     def close(self) -> None:
         """Let another process run this sweep."""

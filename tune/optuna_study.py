@@ -5,6 +5,7 @@ import math
 import sqlite3
 import time
 import warnings
+from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from rocore.errors import CheckpointError
 from tune.config import Dimension, Sweep, Value
-from tune.ledger import TrialRecord
+from tune.ledger import Learned, TrialRecord
 from tune.trade_off import directions, values
 
 STATES = {
@@ -44,8 +45,14 @@ class Study:
     proposes what the uninterrupted one would have.
     """
 
-    def __init__(self, sweep: Sweep, name: str, records: Sequence[TrialRecord] = ()) -> None:
-        """Rebuild the study from records.
+    def __init__(
+        self,
+        sweep: Sweep,
+        name: str,
+        records: Sequence[TrialRecord] = (),
+        learned: Sequence[Learned] = (),
+    ) -> None:
+        """Rebuild the study from the sweep's records and from what it learned of others, in the order that it had.
 
         Raises:
             CheckpointError: If the records miss a number.
@@ -54,16 +61,28 @@ class Study:
         self.distributions = distributions(sweep.config.search.space)
         self._objective = sweep.config.objective
         self.optuna = optuna.create_study(directions=directions(self._objective), study_name=name)
+        self._positions: list[int] = []
+        """Where the sweep's own trials are in Optuna's study, by number."""
+        waiting = deque(learned)
         for number, record in enumerate(records):
+            while waiting and waiting[0].before <= number:
+                self.learn(waiting.popleft())
             if record.number != number:
                 raise CheckpointError(
                     f"trial {number} must be in the journal, but isn't; start the sweep anew"
                 )
+            self._positions.append(number + len(learned) - len(waiting))
             self.optuna.add_trial(self.frozen(record))
+        for found in waiting:
+            self.learn(found)
+
+    def learn(self, found: Learned) -> None:
+        """Take in a trial of another sweep."""
+        self.optuna.add_trial(self.frozen(found.record, sweep=found.sweep, trial=found.record.name))
 
     def propose(self) -> tuple[int, dict[str, Value]]:
         """Return the number and the parameters of a new trial; the first one is the paper's."""
-        number = len(self.optuna.get_trials(deepcopy=False))
+        number = len(self._positions)
         config = self.sweep.config
         if number == 0:
             self.optuna.enqueue_trial(dict(self.sweep.paper))
@@ -71,7 +90,8 @@ class Study:
             config.search.searcher, seed_of(config.seed, number), self.distributions
         )
         trial = self.optuna.ask(self.distributions)
-        return trial.number, dict(trial.params)
+        self._positions.append(trial.number)
+        return number, dict(trial.params)
 
     def started(self, record: TrialRecord) -> None:
         """A trial runs already, as far as the study is concerned."""
@@ -90,9 +110,10 @@ class Study:
             trial.set_user_attr("error", record.error)
         self.optuna.tell(trial, values(record, self._objective), state=STATES[record.state])
 
-    def frozen(self, record: TrialRecord) -> FrozenTrial:
+    def frozen(self, record: TrialRecord, **attributes: str | bool) -> FrozenTrial:
         """Return a record as the study's trial."""
-        attributes = {"is_paper": True} if record.is_paper else {}
+        if record.is_paper:
+            attributes["is_paper"] = True
         return create_trial(
             state=STATES[record.state],
             values=self._values(record),
@@ -114,7 +135,7 @@ class Study:
         return values(record, self._objective)
 
     def _trial(self, record: TrialRecord) -> optuna.Trial:
-        frozen = self.optuna.get_trials(deepcopy=False)[record.number]
+        frozen = self.optuna.get_trials(deepcopy=False)[self._positions[record.number]]
         return optuna.Trial(self.optuna, frozen._trial_id)
 
 

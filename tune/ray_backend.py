@@ -24,6 +24,7 @@ from tune.config import ResourcesConfig, Sweep
 from tune.interruption import take_signals
 from tune.ledger import Ledger
 from tune.optuna_study import Study, quiet_optuna
+from tune.others import Others
 from tune.ray_callbacks import LedgerCallback
 from tune.ray_pack import PROXY_CPU, PackedTrial, packs
 from tune.ray_scheduler import FirstCome, NamedASHA, make_scheduler
@@ -124,22 +125,32 @@ def check_resources(resources: ResourcesConfig, available: Mapping[str, float]) 
             )
 
 
-def search(sweep: Sweep, ledger: Ledger, study: Study, trainable: type[Trial] = Trial) -> None:
+def search(
+    sweep: Sweep, ledger: Ledger, study: Study, others: Others, trainable: type[Trial] = Trial
+) -> None:
     """Run the search to its end, from wherever the ledger stands.
 
     Args:
         sweep: What to do.
         ledger: Holds what has happened, and is told what happens.
         study: Proposes; agrees with the ledger, and listens to it.
+        others: What the study learns from beside.
         trainable: Runs a trial.
     """
     scheduler = make_scheduler(sweep)
     stopped = scheduler.replay(ledger.past("search")) if isinstance(scheduler, NamedASHA) else set()
     _end_what_has_ended(ledger, "search", stopped)
 
+    def learn() -> None:
+        for place, record in others.news():
+            study.learn(ledger.learn(place, record))
+
+    learn()
+
     def propose() -> dict[str, Any] | None:
         if ledger.state.count("search") >= sweep.config.search.num_trials:
             return None
+        learn()
         return search_spec(sweep, *study.propose())
 
     waiting = [

@@ -139,7 +139,7 @@ def check_record(sweep: Sweep, events: Sequence[Event]) -> Agreement:
         name = event.get("name", "")
         if event["event"] == "ask" and event["role"] == "search":
             searched.add(name)
-            _, params = Study(sweep, "replay", records.of("search")).propose()
+            _, params = Study(sweep, "replay", records.of("search"), records.learned).propose()
             proposals.append(params == event["params"])
             if not proposals[-1]:
                 differences.append(f"{name} was proposed as {event['params']}, but now is {params}")

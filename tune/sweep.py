@@ -228,14 +228,19 @@ class _Steps:
         """
         from tune import ray_backend
         from tune.optuna_study import Study, StudyMirror
+        from tune.others import Others
 
         num_trials = self.sweep.config.search.num_trials
         self.echo(f"searching: {num_trials} trials{self._done(self.trials)}")
-        study = Study(self.sweep, self.ledger.state.begin["study"], self.ledger.of("search"))
+        state = self.ledger.state
+        study = Study(self.sweep, state.begin["study"], self.ledger.of("search"), state.learned)
+        others = Others(
+            self.sweep, self.directory.place, self.facts.environment.get("fingerprints", {}), state.learned
+        )
         mirror = StudyMirror(study, self.directory.root / "study.db")
         with Progress(f"{self.sweep.config.name}: search", num_trials) as progress:
             self._listen(progress, self.trials, study, mirror)
-            ray_backend.search(self.sweep, self.ledger, study, self.trainable)
+            ray_backend.search(self.sweep, self.ledger, study, others, self.trainable)
         mirror.close()
         results = self._write_results("searched")
         if not reevaluation.rank(self.trials):

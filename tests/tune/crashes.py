@@ -75,6 +75,15 @@ def num_events(out):
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
+def wait_for_ends(out, number):
+    """Wait until so many trials of a sweep have ended."""
+    end = time.monotonic() + PATIENCE_S
+    path = out / "journal.jsonl"
+    while not path.exists() or path.read_bytes().count(b'{"event": "end"') < number:
+        assert time.monotonic() < end, out.with_name(f"{out.name}.log").read_text()
+        time.sleep(0.05)
+
+
 def descendants(root):
     """Return the processes below one, by id, with their titles."""
     table = {}

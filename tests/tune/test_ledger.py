@@ -161,7 +161,12 @@ def test_ledger_counts_sessions_and_lost_processes(tmp_path):
     with open_ledger(tmp_path) as ledger:
         ledger.lose("0003", "killed", again=True)
         ledger.lose("0003", "node gone", again=True, with_node=True)
-        assert ledger.state.history == {"sessions": 3, "lost_processes": 2, "lost_with_node": 1}
+        assert ledger.state.history == {
+            "sessions": 3,
+            "lost_processes": 2,
+            "lost_with_node": 1,
+            "learned": 0,
+        }
 
 
 def test_ledger_lets_a_trial_without_memory_fail_at_once(ledger):

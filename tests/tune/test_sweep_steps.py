@@ -27,7 +27,7 @@ def no_session(resources, log_folder):
 def no_ray(monkeypatch, ends):
     """Let trials end as `ends` says, at once; an error there is raised instead."""
 
-    def search(sweep, ledger, study, trainable):
+    def search(sweep, ledger, study, others, trainable):
         while len(ledger.of("search")) < sweep.config.search.num_trials:
             number, params = study.propose()
             end = ends[number]

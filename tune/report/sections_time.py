@@ -56,6 +56,8 @@ def _history(results: Results) -> str:
         sentences.append(
             f"A trial lost its process {times(lost)}{whose}, and went on from its checkpoint in another one."
         )
+    if learned := int(history.get("learned", 0)):
+        sentences.append(f"Its search also learned from {learned} trials of other sweeps.")
     return " ".join(sentences)
 
 
