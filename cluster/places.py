@@ -53,7 +53,8 @@ def check_inputs(description: ClusterDescription, config: Path, settings: Sequen
         settings: KEY=VALUE.
 
     Raises:
-        ConfigError: If `data.root`, a data file or `encoder.name` is a path of this machine alone.
+        ConfigError: If `data.root`, a data file, `encoder.name` or one of `search.others` is a path of this machine
+            alone.
     """
     if not runs_elsewhere(description) or (not is_packaged(description) and not config.is_file()):
         return
@@ -80,15 +81,17 @@ def config_files(config: Path) -> list[Path]:
 
 
 def _resolved(config: Path, settings: Sequence[str]) -> dict[str, Any]:
-    """Return the RoCORE keys of a sweep, unchecked: the sweep itself says what is wrong with them."""
+    """Return the RoCORE keys of a sweep and its `search.others`, unchecked: the sweep itself says what is wrong."""
     tree = read_yaml(config)
     base = tree.get("base")
     known = read_yaml(config.parent / base) if isinstance(base, str) else base
-    inner = tree.get("overrides")
+    inner, search = tree.get("overrides"), tree.get("search")
     changes = dict(inner) if isinstance(inner, Mapping) else {}
     for key, value in map(parse_override, settings):
         changes[key.removeprefix("overrides.")] = value
-    return with_overrides(known if isinstance(known, Mapping) else {}, changes)
+    others = search.get("others", ()) if isinstance(search, Mapping) else ()
+    keys = dict(known) if isinstance(known, Mapping) else {}
+    return with_overrides({**keys, "search": {"others": others}}, changes)
 
 
 def _inputs(tree: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -103,6 +106,9 @@ def _inputs(tree: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     name = str(encoder.get("name", "")) if isinstance(encoder, Mapping) else ""
     if name.startswith(("/", "~", ".")) or (name and not is_url(name) and Path(name).is_dir()):
         yield "encoder.name", name
+    others = tree["search"].get("others")
+    for place in others if isinstance(others, list | tuple) else ():
+        yield "search.others", str(place)
 
 
 def _is_seen(description: ClusterDescription, path: str) -> bool:

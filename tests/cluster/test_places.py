@@ -133,3 +133,21 @@ def test_config_files_are_the_sweep_and_its_base(config):
     path = config("{}")
     assert config_files(path) == [path, path.parent / "base.yaml"]
     assert config_files(config("{}", "{base: {seed: 1}}")) == [path]
+
+
+@pytest.mark.parametrize(
+    ("file", "settings", "refused"),
+    [
+        ("search: {others: [s3://b/a, /shared/b]}", [], None),
+        ("search: {others: [s3://b/a, sweeps/b]}", [], "sweeps/b"),
+        ("search: {num_trials: 3}", ["search.others=[/home/me/b]"], "/home/me/b"),
+        ("search: {others: [sweeps/b]}", ["search.others=[s3://b/a]", "search.num_trials=3"], None),
+    ],
+)
+def test_sweeps_to_learn_from_must_be_seen_by_the_nodes(config, file, settings, refused):
+    path = config("{}", f"base: base.yaml\n{file}")
+    if refused is None:
+        check_inputs(PACKAGED, path, settings)
+        return
+    with pytest.raises(ConfigError, match=rf"`search\.others` must be a URL .* but is {refused}, which"):
+        check_inputs(PACKAGED, path, settings)
