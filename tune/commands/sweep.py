@@ -31,7 +31,7 @@ class SweepCommand(click.Command):
 @click.command(
     cls=SweepCommand,
     epilog="Exit codes: 0 done; 1 it failed (every trial failed, the disk is full, Ray was lost); 2 a wrong option, "
-    "configuration or data; 130 stopped, and to be resumed.",
+    "configuration or data; 4 an object store was away for too long; 130 stopped, and to be resumed.",
 )
 @click.argument("config", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
