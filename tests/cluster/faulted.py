@@ -96,9 +96,12 @@ class FaultedSweep:
 
     def held(self):
         """Return a worker whose trial waits in an epoch."""
-        faults = self.hold.parent
         assert not self.ended(), self.beside("log").read_text()
-        return next((host for host in self.lab.workers if (faults / f"held-{host.address}").exists()), None)
+        return next((host for host in self.lab.workers if self.holds(host)), None)
+
+    def holds(self, host):
+        """Tell whether a trial of this host waits in an epoch."""
+        return (self.hold.parent / f"held-{host.address}").exists()
 
     def strike(self):
         """The fault is now."""

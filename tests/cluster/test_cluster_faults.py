@@ -153,6 +153,6 @@ def test_number_of_concurrent_trials_follows_a_cluster_that_grows(tmp_path):
         sweep.busy()
         late = lab.add(2)
         late.start_ray(lab.head)
-        wait_until(lambda: late.processes("ray::FakeTrial") or sweep.ended(), "a trial on the late node")
+        wait_until(lambda: sweep.holds(late) or sweep.ended(), "a trial on the late node")
         sweep.recover()
         sweep.check("node joins")
