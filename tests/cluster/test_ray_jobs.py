@@ -53,6 +53,7 @@ def head():
         patch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
         # What a packaged job runs must be what it took along.
         patch.delenv("PYTHONPATH", raising=False)
+        read_authentication_anew()
         ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         process = subprocess.Popen(
             [
@@ -72,6 +73,16 @@ def head():
             process.terminate()
             process.wait(60)
             shutil.rmtree(folder, ignore_errors=True)
+            patch.undo()
+            read_authentication_anew()
+
+
+def read_authentication_anew():
+    """Let Ray's client look at the environment, which it does once a process, on the first import."""
+    from ray._raylet import AuthenticationTokenLoader, Config
+
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def answers(url):
