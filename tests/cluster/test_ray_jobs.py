@@ -157,14 +157,15 @@ def test_sweep_is_followed_left_stopped_gone_on_with_and_brought_back(head, tmp_
 
     assert f"{head} takes jobs: Ray" in rocore("check", mine)
     assert f"{name}-1: " in rocore(*submit)
-    wait_until(lambda: any(event["event"] == "report" for event in events(out)), "an epoch")
 
+    # From the beginning: left when it has just begun to search, it has all that left to do.
     following = follow(mine, out)
     assert any("searching: 3 trials" in line for line in following.stdout)
     os.killpg(following.pid, signal.SIGINT)
     said, _ = following.communicate(timeout=60)
     assert (following.returncode, f"{name}-1 goes on" in said) == (0, True)
 
+    wait_until(lambda: any(event["event"] == "report" for event in events(out)), "an epoch")
     again = follow(mine, out)
     said = rocore("stop", mine, out)
     assert "stopped; go on with: rocore sweep --resume" in said
