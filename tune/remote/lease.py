@@ -19,6 +19,7 @@ from rocore.errors import ConfigError, StorageAwayError, StorageError
 
 LEASE = "lease.json"
 HEARTBEAT_S, TAKEOVER_S = 5.0, 20.0
+READ_TRIES = 5
 log = logging.getLogger(__name__)
 
 
@@ -62,7 +63,7 @@ class Lease:
             log.warning("waiting %g s to see whether another process runs %s", TAKEOVER_S, self._storage.url)
             time.sleep(TAKEOVER_S)
             if self._storage.exists(LEASE) and self._storage.read(LEASE) != seen:
-                owner = json.loads(self._storage.read(LEASE))["owner"]
+                owner = self._holder()
                 raise ConfigError(
                     "one process at a time may run a sweep, but another one is running "
                     f"{self._storage.url} ({owner}); wait for its end, or stop it"
@@ -82,7 +83,7 @@ class Lease:
             raise self._lost
 
     def _renew(self) -> None:
-        owner = json.loads(self._storage.read(LEASE))["owner"] if self._storage.exists(LEASE) else "nobody"
+        owner = self._holder()
         if owner == self._owner:
             self._write()
         else:
@@ -90,6 +91,17 @@ class Lease:
                 f"{self._storage.url} must be this process's alone while it runs the sweep, but {owner} has taken it "
                 "over, as nothing was heard from here; let that one go on"
             )
+
+    def _holder(self) -> str:
+        """Return who holds it. One that is rewritten while it is read may come torn: its length is asked first."""
+        for _ in range(READ_TRIES):
+            if not self._storage.exists(LEASE):
+                return "nobody"
+            try:
+                return str(json.loads(self._storage.read(LEASE))["owner"])
+            except ValueError:
+                continue
+        raise StorageError(f"{LEASE} in {self._storage.url} must be JSON with an owner, but isn't; remove it")
 
     def _write(self) -> None:
         now = time.time()
