@@ -17,13 +17,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Self, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from rocore.errors import ConfigError
+from rocore.errors import ConfigError, StorageError
 from rocore.patience import patiently, without_secrets
 
 OPTIONS = {"s3": ("endpoint_override", "region", "scheme"), "gs": ("endpoint_override", "scheme"), "file": ()}
 """What may stand after a URL's `?`, by scheme."""
 MANIFEST = "manifest.json"
 CHUNK = 1 << 22
+READ_TRIES = 10
 Value = TypeVar("Value")
 Choice = Callable[[str], bool]
 """Told a file's name in its folder, with slashes."""
@@ -121,10 +122,10 @@ class Storage:
         return self._ask(f"look for {name}", lambda: bool(self._info(name).is_file))
 
     def read(self, name: str) -> bytes:
-        """Return a file.
+        """Return a file as it was at some moment.
 
         Raises:
-            StorageError: If it isn't there or can't be read.
+            StorageError: If it isn't there, can't be read, or is rewritten whenever it is read.
         """
 
         def read() -> bytes:
@@ -132,7 +133,13 @@ class Storage:
                 content: bytes = stream.read()
                 return content
 
-        return self._ask(f"read {name}", read)
+        for _ in range(READ_TRIES):
+            content = self._ask(f"read {name}", read)
+            # pyarrow asks for the length first; of an object that was rewritten before it came, it returns so many
+            # bytes all the same, those beyond its end being whatever memory held.
+            if self._ask(f"look for {name}", lambda: self._info(name).size) in (len(content), None):
+                return content
+        raise StorageError(f"{name} in {self.url} must stay as it is while it is read, but didn't; try again")
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file in one step: readers see the old or the new one."""

@@ -190,3 +190,39 @@ def test_storage_that_is_refused_says_so_at_once_and_repeats_no_key(bucket, refu
 
 def test_storage_shows_no_secret(bucket):
     assert SECRET not in repr(Storage.at(f"{bucket}/f"))
+
+
+SHORT, LONG = b"short", b"long" * 100
+
+
+class Rewriting:
+    """A store that rewrites a file between the question for its length and its reading, a number of times."""
+
+    def __init__(self, there, times):
+        self.there, self.filesystem, self.times, self.content = there, there.filesystem, times, LONG
+        there.write("a", LONG)
+
+    def __getattr__(self, name):
+        return getattr(self.filesystem, name)
+
+    def open_input_stream(self, path, compression):
+        stream = self.filesystem.open_input_stream(path, compression=compression)
+        if self.times:
+            self.times -= 1
+            self.content = SHORT if self.content == LONG else LONG
+            self.there.write("a", self.content)
+        return stream
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+def test_object_that_is_rewritten_while_it_is_read_is_read_again(bucket, times):
+    reader = Storage.at(bucket)
+    reader.__dict__["filesystem"] = Rewriting(Storage.at(bucket), times)
+    assert reader.read("a") == (SHORT if times % 2 else LONG)
+
+
+def test_object_that_is_rewritten_whenever_it_is_read_is_an_error(bucket):
+    reader = Storage.at(bucket)
+    reader.__dict__["filesystem"] = Rewriting(Storage.at(bucket), 1000)
+    with pytest.raises(StorageError, match=r"a in s3://.* must stay as it is while it is read"):
+        reader.read("a")
