@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -103,9 +102,7 @@ def local_journal(root: Path) -> bytes:
 def write_journal(root: Path, content: bytes) -> None:
     """Write the journal of a copy in one step."""
     root.mkdir(parents=True, exist_ok=True)
-    temporary = root / f".{FILE}.{os.getpid()}.tmp"
-    temporary.write_bytes(content)
-    temporary.replace(root / FILE)
+    rocore.write_atomically(root / FILE, content.decode())
 
 
 class Copy:

@@ -80,17 +80,17 @@ class RemoteSweep:
             self.catch_up()
             thread = threading.Thread(target=self._copy_until_end, name="sweep-copy", daemon=True)
             thread.start()
+            is_usable = True
             try:
                 yield
             except StorageError:
-                self._stop(thread)
+                is_usable = False
                 raise
-            except BaseException:
-                self._stop(thread)
-                self._copy_back(finally_=True)
-                raise
-            self._stop(thread)
-            self._copy_back(finally_=True)
+            finally:
+                self._end.set()
+                thread.join()
+                if is_usable:
+                    self._copy_back(finally_=True)
 
     def catch_up(self) -> None:
         """Bring the copy up to date.
@@ -144,10 +144,6 @@ class RemoteSweep:
 
     def _link(self) -> None:
         (self.root / LINK).write_text(json.dumps({"url": self.storage.url}), encoding="utf-8")
-
-    def _stop(self, thread: threading.Thread) -> None:
-        self._end.set()
-        thread.join()
 
     def _copy_until_end(self) -> None:
         while not self._end.wait(COPY_PERIOD_S):
