@@ -34,7 +34,7 @@ test: $(STAMP) ## set up and run the tests (PYTEST_ARGS="-k name" passes options
 slowtest: $(STAMP) ## the tests that take minutes: sweeps killed many times in a row, servers, whole benchmarks
 	$(BIN)/pytest -m "slow and not cluster" $(PYTEST_ARGS)
 
-cluster-test: $(STAMP) ## faults on several hosts (network namespaces, needs root), about 15 minutes; prints their table
+cluster-test: $(STAMP) ## faults on several hosts (network namespaces, needs root), about 20 minutes; prints their table
 	FAULT_TABLE=benchmarks/cluster_faults.json $(BIN)/pytest -m cluster tests/cluster $(PYTEST_ARGS)
 
 lint: $(STAMP) ## ruff: rules and format
