@@ -144,3 +144,13 @@ def joint_step(lengths: Lengths, sizes: Sizes, num_labeled: int) -> Work:
         + clustering_step(len(lengths), sizes)
         + 3 * classifiers
     )
+
+
+def executed_joint_step(lengths: Lengths, sizes: Sizes, num_labeled: int) -> Work:
+    """Return what the engine really multiplies: keys and values are folded into queries and contexts."""
+    tokens, queries, hidden = int(lengths.tokens.sum()), int(lengths.queries.sum()), sizes.hidden
+    keyed = 2 * product(tokens, hidden, 2 * hidden) + 3 * attention(lengths, lengths.queries, sizes)
+    per_head = sizes.heads * product(queries, hidden // sizes.heads, hidden)
+    rows = sizes.heads * lengths.queries
+    per_sentence = product(rows, hidden, lengths.tokens) + product(rows, lengths.tokens, hidden)
+    return joint_step(lengths, sizes, num_labeled) + -1 * keyed + 6 * per_head + 2 * per_sentence

@@ -215,9 +215,10 @@ def _phases(m: Measured) -> dict[str, dict[str, float | None]]:
     )
     batches = paired_rows(task, size)
     num_unlabeled = min(size, len(task.novel_train))
-    steps, pretraining = Work(), Work()
+    steps, executed, pretraining = Work(), Work(), Work()
     for rows in batches:
         steps += arithmetic.joint_step(m.lengths[rows], sizes, len(rows) - num_unlabeled)
+        executed += arithmetic.executed_joint_step(m.lengths[rows], sizes, len(rows) - num_unlabeled)
         pretraining += arithmetic.clustering_step(len(rows), sizes)
     trunk_work = arithmetic.trunk(lengths_of([m.trunk.sample]), sizes, m.config.encoder.output_layer)
     joint_steps, pretrain_steps = engine.part("joint", "steps"), engine.part("pretrain", "steps")
@@ -226,6 +227,7 @@ def _phases(m: Measured) -> dict[str, dict[str, float | None]]:
         "pretrain_step": _phase(m, pretrain_steps / len(batches), (1 / len(batches)) * pretraining),
         "pseudo_labels": _phase(m, engine.part("joint", "pseudo_labels")),
         "joint_step": _phase(m, joint_steps / len(batches), (1 / len(batches)) * steps),
+        "executed_step": _phase(m, joint_steps / len(batches), (1 / len(batches)) * executed),
         "features": _phase(
             m, engine.part("joint", "features"), arithmetic.features(m.lengths[task.rows], sizes)
         ),

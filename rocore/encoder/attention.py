@@ -1,15 +1,24 @@
-"""Attention of span tokens to all tokens of their sentence, group by group, and the pooling of spans (equation 2).
+"""Attention of span tokens to all tokens of their sentence, group by group.
 
-Shapes: P tokens, Q span tokens, G slots of the query grid, A heads, H hidden size, W = H / A, D dimensions; in one
+Layer r's input is frozen and its queries are few, so keys and values are never computed. With key k = W_k x + b_k and
+value v = W_v x + b_v of a token x,
+
+    q . k = (W_k^T q) . x + q . b_k,     sum_j w_j v_j = W_v (sum_j w_j x_j) + (sum_j w_j) b_v,
+
+and q . b_k, the same for every token of a sentence, is nothing to the softmax: the key's bias has no effect and no
+gradient. A query costs 4 H^2 + 4 A L H operations this way instead of its share L / q of 4 H^2 for each token.
+
+Shapes: P tokens, Q span tokens, G slots of the query grid, A heads, H hidden size, W = H / A, K members; in one
 group n sentences of L tokens and q queries.
 """
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from rocore.encoder.dropout import DropoutMasks
@@ -18,220 +27,188 @@ from rocore.encoder.tokens import TokenBatch, TokenGroup
 
 def span_attention(
     query: Float[Tensor, "G H"],
-    key_value: Float[Tensor, "P H2"],
+    weight: Float[Tensor, "*K H2 H"],
+    bias: Float[Tensor, "*K H2"],
     batch: TokenBatch,
     *,
     num_heads: int,
-    bias: Sequence[Tensor] | None = None,
+    position_bias: Sequence[Tensor] | None = None,
     masks: Sequence[Tensor] | None = None,
 ) -> Float[Tensor, "G H"]:
-    """Return softmax(Q K^T / sqrt(W) + bias) V for every head, in the query grid.
+    """Return softmax(Q K^T / sqrt(W) + position bias) V for every head, in the query grid.
 
     Args:
         query: Queries in the grid's slots; what stands in empty slots doesn't matter.
-        key_value: Keys and values side by side, H2 = 2H.
-        batch: Whose groups and mask to follow.
+        weight: Of keys, then of values, H2 = 2H; in a pack of each member.
+        bias: Of the same.
+        batch: Whose tokens, groups and mask to follow.
         num_heads: A.
-        bias: A constant (n, A, q, L) to add to the scores of each group.
-        masks: Dropout masks of the weights, (n, A, q, L) for each group, fp32.
+        position_bias: A constant (n, L, q, A) to add to the scores of each group.
+        masks: Dropout masks of the attention weights, (n, L, q, A) for each group, fp32.
     """
-    context: Tensor = _SpanAttention.apply(query, key_value, batch, num_heads, bias, masks)  # type: ignore[no-untyped-call]
+    context: Tensor = _SpanAttention.apply(query, weight, bias, batch, num_heads, position_bias, masks)  # type: ignore[no-untyped-call]
     return context
 
 
 class _SpanAttention(torch.autograd.Function):
-    """Written out, because autograd would copy keys and values of every group several times.
+    """Written out group by group, so that what is wide (G A H) stays in the processor's cache.
 
-    The small products are in fp32 on the CPU: oneDNN's bf16 kernels are compiled anew for every shape.
+    In scores and weights keys come before queries: the faster product of the two. The products are small and of many
+    shapes: on the CPU they are in fp32, as oneDNN compiles its bf16 kernels anew for every shape.
     """
 
     @staticmethod
     def forward(
         ctx: Any,
         query: Tensor,
-        key_value: Tensor,
+        weight: Tensor,
+        bias: Tensor,
         batch: TokenBatch,
         num_heads: int,
-        bias: Sequence[Tensor] | None,
+        position_bias: Sequence[Tensor] | None,
         masks: Sequence[Tensor] | None,
     ) -> Tensor:
-        context = torch.zeros_like(query)
-        saved: list[Tensor] = []
-        for i, (group, slots, tokens) in enumerate(_slices(batch.groups)):
-            q, k, v = _operands(query[slots], key_value[tokens], group, num_heads)
-            scores = torch.bmm(q, k.mT).view(group.size, num_heads, group.queries, group.tokens).float()
-            scores *= 1 / math.sqrt(q.shape[-1])
-            if bias is not None:
-                scores += bias[i]
-            scores += batch.key_mask[tokens].view(group.size, 1, 1, group.tokens)
-            weights = scores.softmax(-1)
-            dropped = weights if masks is None else weights * masks[i]
-            saved += q, k, v, weights
-            context[slots] = _join_heads(torch.bmm(dropped.to(v.dtype).flatten(0, 1), v), group.size)
-        ctx.save_for_backward(*saved)
-        ctx.groups, ctx.num_heads, ctx.masks = batch.groups, num_heads, masks
-        ctx.num_tokens, ctx.dtype = len(key_value), key_value.dtype
-        return context
+        heads = _Heads.of(weight, bias, num_heads, _product_dtype(query))
+        queries = query.to(heads.dtype).view(len(query), num_heads, -1)
+        context, totals = torch.zeros_like(queries), queries.new_zeros(*queries.shape[:2], 1)
+        mixtures = queries.new_empty(*queries.shape[:2], query.shape[1])
+        kept: list[Tensor] = []
+        with torch.autocast(query.device.type, enabled=False):
+            for i, (group, slots, mask, hidden) in enumerate(_groups(batch, heads.dtype)):
+                mixture = _joined(mixtures[slots], group)
+                _per_head(queries[slots], heads.key[group.member], out=mixtures[slots])  # W_k^T q, for now
+                scores = torch.baddbmm(mask, hidden, mixture.mT, alpha=_scale(queries)).float()  # (n, L, q A)
+                if position_bias is not None:
+                    scores += position_bias[i].reshape(scores.shape)
+                weights = scores.softmax(1)
+                dropped = weights if masks is None else weights * masks[i].view(weights.shape)
+                torch.bmm(dropped.to(heads.dtype).mT, hidden, out=mixture)
+                _per_head(mixtures[slots], heads.value[group.member].mT, out=context[slots])
+                totals[slots] = dropped.sum(1).view(-1, num_heads, 1)  # 1 but for dropout
+                kept += weights, dropped
+        heads.split(context).addcmul_(heads.split(totals), heads.value_bias)
+        ctx.save_for_backward(queries, weight, bias, mixtures, totals, *kept)
+        ctx.batch = batch
+        return context.flatten(1).to(query.dtype)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
-        (grad,) = grad_outputs
-        saved = ctx.saved_tensors
-        grad_query = torch.zeros_like(grad, dtype=ctx.dtype)
-        grad_key_value = grad_query.new_empty(ctx.num_tokens, 2 * grad.shape[1])
-        _clear_filling(grad_key_value, ctx.groups)
-        for i, (group, slots, tokens) in enumerate(_slices(ctx.groups)):
-            q, k, v, weights = saved[4 * i : 4 * i + 4]
-            outer = _split_heads(grad[slots], group.size, ctx.num_heads).to(v.dtype)
-            dropped, grad_weights = weights, torch.bmm(outer, v.mT).view(weights.shape).float()
-            if ctx.masks is not None:
-                dropped = weights * ctx.masks[i]
-                grad_weights *= ctx.masks[i]
-            grad_weights *= weights
-            grad_scores = torch.addcmul(grad_weights, weights, grad_weights.sum(-1, keepdim=True), value=-1)
-            grad_scores *= 1 / math.sqrt(q.shape[-1])
-            grad_scores = grad_scores.to(q.dtype).flatten(0, 1)
-            grad_query[slots] = _join_heads(torch.bmm(grad_scores, k), group.size)
-            target = grad_key_value[tokens].view(group.size, group.tokens, 2, ctx.num_heads, -1)
-            of_keys = torch.bmm(grad_scores.mT, q)
-            of_values = torch.bmm(dropped.to(q.dtype).flatten(0, 1).mT, outer)
-            for part, rows in enumerate((of_keys, of_values)):
-                target[:, :, part] = rows.view(group.size, ctx.num_heads, group.tokens, -1).transpose(1, 2)
-        return grad_query, grad_key_value, None, None, None, None
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        queries, weight, bias, mixtures, totals, *kept = ctx.saved_tensors
+        heads = _Heads.of(weight, bias, queries.shape[1], queries.dtype)
+        grad = grad_outputs[0].to(heads.dtype).view(queries.shape)
+        of_query, of_key, of_value = (torch.zeros_like(part) for part in (queries, heads.key, heads.value))
+        of_totals = (heads.split(grad) * heads.value_bias).sum(-1).view(totals.shape)
+        wide = torch.empty_like(mixtures[: max(group.size * group.queries for group in ctx.batch.groups)])
+        for i, (group, slots, _, hidden) in enumerate(_groups(ctx.batch, heads.dtype)):
+            k, weights, dropped = group.member, kept[2 * i], kept[2 * i + 1]
+            rows = wide[: group.size * group.queries]
+            _per_head(grad[slots], heads.value[k], out=rows)
+            of_weights = torch.baddbmm(
+                of_totals[slots].view(group.size, 1, -1), hidden, _joined(rows, group).mT
+            )
+            of_weights = of_weights.float().mul_(dropped)
+            of_scores = of_weights.addcmul_(weights, of_weights.sum(1, keepdim=True), value=-1)
+            torch.bmm(of_scores.to(heads.dtype).mT, hidden, out=_joined(rows, group))
+            _per_head(rows, heads.key[k].mT, out=of_query[slots])
+            of_key[k].baddbmm_(queries[slots].permute(1, 2, 0), rows.transpose(0, 1))
+            of_value[k].baddbmm_(grad[slots].permute(1, 2, 0), mixtures[slots].transpose(0, 1))
+        of_query *= _scale(queries)
+        of_key *= _scale(queries)
+        grads = _Heads(of_key, of_value, (heads.split(grad) * heads.split(totals)).sum(1, keepdim=True))
+        of_weight, of_bias = grads.stacked(weight, bias)
+        return of_query.flatten(1).to(grad_outputs[0].dtype), of_weight, of_bias, None, None, None, None
 
 
-def _operands(
-    query: Tensor, key_value: Tensor, group: TokenGroup, num_heads: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return queries (n A, q, W), keys and values (n A, L, W) of a group, ready for products."""
-    dtype = torch.float32 if query.device.type == "cpu" else query.dtype
-    both = key_value.view(group.size, group.tokens, 2, num_heads, -1).permute(2, 0, 3, 1, 4)
-    split = torch.empty(both.shape, dtype=dtype, device=both.device).copy_(both)
-    key, value = split.flatten(1, 2)
-    return _split_heads(query, group.size, num_heads).to(dtype), key, value
+@dataclass(frozen=True)
+class _Heads:
+    """Weights, or their gradients, head by head: key and value (K, A, W, H), the value's bias (K, 1, A, W)."""
+
+    key: Tensor
+    value: Tensor
+    value_bias: Tensor
+
+    @classmethod
+    def of(cls, weight: Tensor, bias: Tensor, num_heads: int, dtype: torch.dtype) -> "_Heads":
+        """Take apart the weights, ([K,] 2H, H), and biases, ([K,] 2H), of keys and values."""
+        hidden = weight.shape[-1]
+        weights = weight.to(dtype).view(-1, 2, num_heads, hidden // num_heads, hidden)
+        biases = bias.to(dtype).view(-1, 2, num_heads, hidden // num_heads)
+        return cls(weights[:, 0], weights[:, 1], biases[:, 1:])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the products."""
+        return self.key.dtype
+
+    def split(self, rows: Tensor) -> Tensor:
+        """(G, A, ...) -> (K, G / K, A, ...), a view."""
+        return rows.view(len(self.key), -1, *rows.shape[1:])
+
+    def stacked(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Join what `of` took apart, in the shapes and dtypes of `weight` and `bias`; the key's bias gets 0."""
+        weights = torch.stack([self.key, self.value], 1)
+        biases = torch.cat([torch.zeros_like(self.value_bias), self.value_bias], 1)
+        return weights.view(weight.shape).to(weight.dtype), biases.view(bias.shape).to(bias.dtype)
 
 
-def _slices(groups: Sequence[TokenGroup]) -> Iterator[tuple[TokenGroup, slice, slice]]:
-    """Yield each group with its part of the query grid and of the tokens."""
-    for group in groups:
-        slots = slice(group.first_slot, group.first_slot + group.size * group.queries)
-        yield group, slots, slice(group.first_token, group.first_token + group.size * group.tokens)
+def _product_dtype(query: Tensor) -> torch.dtype:
+    on_cpu = query.device.type == "cpu"
+    return torch.float32 if on_cpu and query.dtype == torch.bfloat16 else query.dtype
 
 
-def _clear_filling(tokens: Tensor, groups: Sequence[TokenGroup]) -> None:
-    """Set rows that belong to no group to zero."""
-    begins = [group.first_token for group in groups] + [len(tokens)]
-    for group, next_begin in zip(groups, begins[1:], strict=True):
-        tokens[group.first_token + group.size * group.tokens : next_begin] = 0
+def _scale(queries: Tensor) -> float:
+    return 1 / math.sqrt(queries.shape[-1])
 
 
-def _split_heads(rows: Tensor, size: int, num_heads: int) -> Tensor:
-    """(n q, H) -> (n A, q, W)."""
-    return rows.view(size, rows.shape[0] // size, num_heads, -1).transpose(1, 2).flatten(0, 1)
+def _groups(batch: TokenBatch, dtype: torch.dtype) -> Iterator[tuple[TokenGroup, slice, Tensor, Tensor]]:
+    """Yield each group with its part of the query grid, its mask (n, L, 1) and its tokens (n, L, H)."""
+    mask = batch.key_mask.to(dtype)
+    for group in batch.groups:
+        tokens = slice(group.first_token, group.first_token + group.size * group.tokens)
+        hidden = batch.hidden[tokens].to(dtype).view(group.size, group.tokens, -1)
+        yield group, _slots(group), mask[tokens].view(group.size, group.tokens, 1), hidden
 
 
-def _join_heads(rows: Tensor, size: int) -> Tensor:
-    """(n A, q, W) -> (n q, H)."""
-    return rows.view(size, -1, *rows.shape[1:]).transpose(1, 2).flatten(2).flatten(0, 1)
+def _slots(group: TokenGroup) -> slice:
+    return slice(group.first_slot, group.first_slot + group.size * group.queries)
 
 
-def max_pool_spans(
-    rows: Float[Tensor, "Q D"], spans: Int[Tensor, " Q"], num_spans: int
-) -> Float[Tensor, "S D"]:
-    """Return the maximum over the tokens of each span (2); a tie shares its gradient evenly.
+def _per_head(rows: Tensor, weight: Tensor, *, out: Tensor) -> None:
+    """out[:, a] = rows[:, a] @ weight[a], for rows (R, A, I), weight (A, I, O) and out (R, A, O).
 
-    Args:
-        rows: Outputs of span tokens.
-        spans: To which span each belongs; every span has a token.
-        num_spans: S.
+    MKL has a batched product for results that lie head by head alone; with the copy it is still the faster way.
     """
-    pooled: Tensor = _MaxPool.apply(rows, spans, num_spans)  # type: ignore[no-untyped-call]
-    return pooled
+    out.copy_(torch.bmm(rows.transpose(0, 1), weight).transpose(0, 1))
 
 
-class _MaxPool(torch.autograd.Function):
-    """Autograd's own backward of the same reduction takes several times as long."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, spans: Tensor, num_spans: int) -> Tensor:
-        index = spans[:, None].expand_as(rows)
-        pooled = rows.new_full((num_spans, rows.shape[1]), -math.inf)
-        pooled.scatter_reduce_(0, index, rows, "amax", include_self=False)
-        ctx.save_for_backward(rows, spans, pooled)
-        return pooled
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
-        rows, spans, pooled = ctx.saved_tensors
-        winners = rows == pooled.index_select(0, spans)
-        count = torch.zeros_like(pooled).index_add_(0, spans, winners.to(rows.dtype))
-        return torch.where(winners, (grad_outputs[0] / count).index_select(0, spans), 0.0), None, None
-
-
-def scatter_rows(rows: Tensor, slots: Tensor, num_slots: int) -> Tensor:
-    """Return a (num_slots, width) grid with `rows`, shape (R, width), at the distinct `slots`, shape (R,), else 0."""
-    grid: Tensor = _Scatter.apply(rows, slots, num_slots)  # type: ignore[no-untyped-call]
-    return grid
-
-
-class _Scatter(torch.autograd.Function):
-    """The gradient is a plain gather."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, slots: Tensor, num_slots: int) -> Tensor:
-        ctx.save_for_backward(slots)
-        return rows.new_zeros(num_slots, rows.shape[1]).index_copy_(0, slots, rows)
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
-        (slots,) = ctx.saved_tensors
-        return grad_outputs[0].index_select(0, slots), None, None
-
-
-def gather_rows(grid: Tensor, slots: Tensor) -> Tensor:
-    """Return the rows of `grid` at the distinct `slots`; the inverse of `scatter_rows`."""
-    rows: Tensor = _Gather.apply(grid, slots)  # type: ignore[no-untyped-call]
-    return rows
-
-
-class _Gather(torch.autograd.Function):
-    """Slots are distinct, so the gradient is a copy and no sum."""
-
-    @staticmethod
-    def forward(ctx: Any, grid: Tensor, slots: Tensor) -> Tensor:
-        ctx.save_for_backward(slots)
-        ctx.num_slots = len(grid)
-        return grid.index_select(0, slots)
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
-        (slots,) = ctx.saved_tensors
-        return scatter_rows(grad_outputs[0], slots, ctx.num_slots), None
+def _joined(rows: Tensor, group: TokenGroup) -> Tensor:
+    """(n q, A, H) -> (n, q A, H), a view."""
+    return rows.view(group.size, -1, rows.shape[-1])
 
 
 def attention_masks(
     masks: Sequence[DropoutMasks], batch: TokenBatch, num_heads: int, rate: float
 ) -> list[Tensor]:
-    """Draw dropout masks of attention weights, (n, A, q, L) for each group, fp32; every member draws its own."""
-    shapes = [(group.size, num_heads, group.queries, group.tokens) for group in batch.groups]
-    sizes = [math.prod(shape) for shape in shapes]
-    share = len(shapes) // len(masks)
-    parts: list[Tensor] = []
+    """Draw dropout masks of attention weights, (n, L, q, A) for each group, fp32; every member draws its own."""
+    drawn: list[Tensor] = []
     for k, of_member in enumerate(masks):
-        own = sizes[k * share : (k + 1) * share]
-        parts += torch.split(of_member.draw((sum(own),), rate, torch.float32), own)
-    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+        groups = [group for group in batch.groups if group.member == k]
+        shapes = [(group.size, group.tokens, group.queries, num_heads) for group in groups]
+        sizes = [math.prod(shape) for shape in shapes]
+        parts = torch.split(of_member.draw((sum(sizes),), rate, torch.float32), sizes)
+        drawn += [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+    return drawn
 
 
 def position_bias(table: Tensor, batch: TokenBatch) -> list[Tensor]:
-    """Return MPNet's bias of every query to every key of its sentence, (n, A, q, L) for each group."""
+    """Return MPNet's bias of every query to every key of its sentence, (n, L, q, A) for each group."""
     positions = batch.query_positions.new_zeros(batch.num_slots)
     positions[batch.query_slots] = batch.query_positions
     biases = []
-    for group, slots, _ in _slices(batch.groups):
-        relative = torch.arange(group.tokens, device=positions.device)[None, :] - positions[slots, None]
+    for group in batch.groups:
+        relative = torch.arange(group.tokens, device=positions.device) - positions[_slots(group), None]
         bias = table[relative_position_bucket(relative, table.shape[0])]  # (n q, L, A)
-        biases.append(bias.view(group.size, group.queries, group.tokens, -1).permute(0, 3, 1, 2))
+        biases.append(bias.view(group.size, group.queries, group.tokens, -1).transpose(1, 2))
     return biases
 
 

@@ -1,5 +1,7 @@
 """Dropout masks from generators of one's own, so that a run's noise depends on its seed and on nothing else."""
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -27,7 +29,9 @@ class DropoutMasks:
             mask = torch.empty(shape, dtype=dtype, device=self._device)
             return mask.bernoulli_(1 - rate, generator=self._generator).div_(1 - rate)
         dropped = min(round(rate * LEVELS), LEVELS - 1)
-        bits = np.random.Generator(np.random.SFC64([self._seed, self._num_drawn]))
+        size = math.prod(shape)
+        words = np.random.SFC64([self._seed, self._num_drawn]).random_raw(-(-size // 4))  # of 64 bits
         self._num_drawn += 1
-        drawn = torch.from_numpy(bits.integers(0, LEVELS, shape, np.uint16).view(np.int16))
-        return (drawn >= dropped - LEVELS // 2).to(dtype).mul_(LEVELS / (LEVELS - dropped))
+        drawn = torch.from_numpy(words.astype("<u8", copy=False).view("<i2")[:size]).view(shape)
+        scale = torch.tensor(LEVELS / (LEVELS - dropped), dtype=dtype)
+        return torch.where(drawn >= dropped - LEVELS // 2, scale, torch.zeros((), dtype=dtype))

@@ -1,7 +1,7 @@
 """Layer r, computed for the span tokens alone (equations 1-3).
 
 Of layer r's output only head and tail tokens are pooled, so only they need queries, attention output and the
-feed-forward block; keys and values are needed for every token. The numbers are those of the whole layer.
+feed-forward block; keys and values need not be computed at all. The numbers are those of the whole layer.
 
 Shapes: B sentences, Q span tokens, H hidden size, D = 2H.
 """
@@ -13,16 +13,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
-from rocore.encoder.attention import (
-    attention_masks,
-    gather_rows,
-    max_pool_spans,
-    position_bias,
-    scatter_rows,
-    span_attention,
-)
+from rocore.encoder.attention import attention_masks, position_bias, span_attention
 from rocore.encoder.dropout import DropoutMasks
 from rocore.encoder.linear import Linear
+from rocore.encoder.rows import gather_rows, max_pool_spans, scatter_rows
 from rocore.encoder.source import Encoder
 from rocore.encoder.tokens import TokenBatch
 
@@ -88,10 +82,11 @@ class OutputLayer(nn.Module):
         rate = self.attention_dropout
         context = span_attention(
             scatter_rows(self.query(queries), batch.query_slots, batch.num_slots),
-            self.key_value(batch.hidden),
+            self.key_value.weight,
+            self.key_value.bias,
             batch,
             num_heads=self.num_heads,
-            bias=None if self.bias_table is None else position_bias(self.bias_table, batch),
+            position_bias=None if self.bias_table is None else position_bias(self.bias_table, batch),
             masks=attention_masks(masks, batch, self.num_heads, rate) if masks and rate else None,
         )
         return gather_rows(context, batch.query_slots)

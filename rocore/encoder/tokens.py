@@ -5,7 +5,7 @@ Shapes: n sentences and T tokens in a store; B sentences, P tokens, Q span token
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,8 @@ from torch import Tensor
 
 Rows = NDArray[np.int64]
 SENTENCES_PER_GROUP = 16
-QUERY_CLASSES = 2
-TOKEN_STEP, QUERY_STEP = 256, 128
-"""Batches are filled up to multiples of these: oneDNN compiles its kernels anew for every number of rows."""
+QUERY_STEPS = {torch.bfloat16: 128, torch.float32: 8}
+"""Queries are filled up to a multiple: oneDNN, for bf16 on CPUs, compiles its kernels anew for every number of rows."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +40,10 @@ class TokenStore:
 
 @dataclass(frozen=True)
 class TokenGroup:
-    """Sentences of a batch that are alike in length and in span tokens, so that grids of them are hardly padded.
+    """Sentences of one member that are alike in length and in span tokens, so that grids of them are hardly padded.
 
     Attributes:
+        member: Whose sentences; 0 outside a pack.
         size: Sentences.
         tokens: Of the longest of them; each fills as many rows of `TokenBatch.hidden`.
         queries: Span tokens of the one with most of them; each fills as many slots of the query grid.
@@ -51,6 +51,7 @@ class TokenGroup:
         first_slot: Where its slots of the query grid begin.
     """
 
+    member: int
     size: int
     tokens: int
     queries: int
@@ -62,13 +63,13 @@ class TokenGroup:
 class TokenBatch:
     """The sentences of one or, in a pack, several members, in groups.
 
-    Members fill equal shares of every attribute, one after the other. Within each, queries are the head tokens and then
-    the tail tokens of each sentence in turn; what stands behind the last sentence's is filling.
+    Members follow one another, with equal shares of queries and slots. Within each, queries are the head tokens and
+    then the tail tokens of each sentence in turn; what stands behind the last sentence's is filling.
 
     Attributes:
         hidden: (P, H) tokens, group by group; a sentence that is shorter than its group's longest repeats its last one.
-        key_mask: (P,) 0 where there is a token, -inf where one is repeated; in the tokens' dtype.
-        groups: The same number for every member.
+        key_mask: (P,) 0 where there is a token, -inf where one is repeated; fp32.
+        groups: Member by member.
         query_tokens: (Q,) index into `hidden`.
         query_slots: (Q,) where each query stands in the query grid.
         query_positions: (Q,) position of each query within its sentence.
@@ -139,25 +140,30 @@ class TokenBank:
         """Gather the sentences of `rows`, shape (B,), for each member, in that order; B is the same for all."""
         layouts = [self._layout(of_member) for of_member in rows]
         size, members = len(rows[0]), range(len(rows))
-        num_tokens = _rounded(max(len(layout.within) for layout in layouts), TOKEN_STEP)
-        num_queries = _rounded(max(len(layout.spans) for layout in layouts), QUERY_STEP)
+        first_tokens = np.cumsum([0, *(len(layout.within) for layout in layouts[:-1])]).tolist()
+        num_queries = _rounded(max(len(layout.spans) for layout in layouts), QUERY_STEPS[self.dtype])
         num_slots = max(layout.num_slots + num_queries - len(layout.spans) for layout in layouts)
 
-        def joined(arrays: Iterable[Rows], step: int) -> Tensor:
-            return self._to_device(np.concatenate([a + step * k for k, a in enumerate(arrays)]))
+        def joined(arrays: Iterable[Rows], firsts: Iterable[int]) -> Tensor:
+            return self._to_device(
+                np.concatenate([a + first for a, first in zip(arrays, firsts, strict=True)])
+            )
 
         return TokenBatch(
-            hidden=self._gather(layouts, num_tokens),
-            key_mask=self._key_mask(layouts, num_tokens),
+            hidden=self._gather(layouts),
+            key_mask=self._key_mask(layouts),
             groups=tuple(
                 replace(
-                    g, first_token=g.first_token + k * num_tokens, first_slot=g.first_slot + k * num_slots
+                    g,
+                    member=k,
+                    first_token=g.first_token + first_tokens[k],
+                    first_slot=g.first_slot + k * num_slots,
                 )
                 for k, layout in enumerate(layouts)
                 for g in layout.groups
             ),
             query_tokens=joined(
-                (_filled(layout.query_tokens, num_queries) for layout in layouts), num_tokens
+                (_filled(layout.query_tokens, num_queries) for layout in layouts), first_tokens
             ),
             query_slots=joined(
                 (
@@ -166,9 +172,11 @@ class TokenBank:
                     )
                     for layout in layouts
                 ),
-                num_slots,
+                (num_slots * k for k in members),
             ),
-            query_positions=joined((_filled(layout.query_positions, num_queries) for layout in layouts), 0),
+            query_positions=joined(
+                (_filled(layout.query_positions, num_queries) for layout in layouts), (0 for _ in members)
+            ),
             spans=self._to_device(
                 np.concatenate(
                     [
@@ -203,7 +211,7 @@ class TokenBank:
             room=room,
             within=np.minimum(within, last),
             repeated=within > last,
-            groups=tuple(map(TokenGroup, sizes, longest, most_queries, first_tokens, first_slots)),
+            groups=tuple(map(TokenGroup, repeat(0), sizes, longest, most_queries, first_tokens, first_slots)),
             query_tokens=(np.cumsum(room) - room)[span // 2] + positions,
             query_slots=np.repeat(np.cumsum(query_room) - query_room, queries) + ragged_arange(queries),
             query_positions=positions,
@@ -216,29 +224,30 @@ class TokenBank:
 
         On an accelerator, where launches cost more than padding, all sentences are one group.
         """
-        num_groups = 1 if self.device.type == "cuda" else -(-len(rows) // SENTENCES_PER_GROUP)
+        if self.device.type == "cuda":
+            return [np.argsort(self._store[rows], kind="stable")]
+        num_queries = self.num_queries[rows]
+        order = np.lexsort((self.lengths[rows], num_queries))
         groups = []
-        by_queries = np.argsort(self.num_queries[rows], kind="stable")
-        for part in np.array_split(by_queries, min(QUERY_CLASSES, num_groups)):
-            by_length = part[np.argsort(self.lengths[rows[part]], kind="stable")]
-            for group in np.array_split(by_length, max(1, num_groups // QUERY_CLASSES)):
+        for alike in np.split(order, np.flatnonzero(np.diff(num_queries[order])) + 1):
+            for group in np.array_split(alike, -(-len(alike) // SENTENCES_PER_GROUP)):
                 groups.append(group[np.argsort(self._store[rows[group]], kind="stable")])
         return groups
 
     def _to_device(self, array: NDArray[np.int64] | NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(array).to(self.device, non_blocking=True)
 
-    def _key_mask(self, layouts: Sequence[_Layout], num_tokens: int) -> Tensor:
-        masks = [_filled(np.where(layout.repeated, -np.inf, 0.0), num_tokens) for layout in layouts]
-        return self._to_device(np.concatenate(masks).astype(np.float32)).to(self.dtype)
+    def _key_mask(self, layouts: Sequence[_Layout]) -> Tensor:
+        repeated = np.concatenate([layout.repeated for layout in layouts])
+        return self._to_device(np.where(repeated, -np.inf, 0.0).astype(np.float32))
 
-    def _gather(self, layouts: Sequence[_Layout], num_tokens: int) -> Tensor:
+    def _gather(self, layouts: Sequence[_Layout]) -> Tensor:
         """Copy the tokens of every member out of the stores."""
-        shape = (len(layouts), num_tokens, self.hidden_size)
-        out = torch.empty(shape, dtype=self.dtype, device=self.device)
-        for layout, of_member in zip(layouts, out, strict=True):
+        sizes = [len(layout.within) for layout in layouts]
+        out = torch.empty(sum(sizes), self.hidden_size, dtype=self.dtype, device=self.device)
+        for layout, of_member in zip(layouts, torch.split(out, sizes), strict=True):
             self._gather_into(of_member, layout)
-        return out.flatten(0, 1)
+        return out
 
     def _gather_into(self, out: Tensor, layout: _Layout) -> None:
         """Copy a member's tokens; runs of one store are copied at once."""
@@ -246,7 +255,6 @@ class TokenBank:
         index = np.repeat(self._starts[rows], room) + layout.within
         ends = np.cumsum(room)
         edges = [0, *(np.flatnonzero(np.diff(self._store[rows])) + 1).tolist(), len(rows)]
-        out[len(index) :] = 0
         for first, end in pairwise(edges):
             tokens = slice(int(ends[first] - room[first]), int(ends[end - 1]))
             hidden = self._hidden[int(self._store[rows[first]])]

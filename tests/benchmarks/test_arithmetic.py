@@ -6,6 +6,7 @@ from benchmarks.arithmetic import (
     Sizes,
     Work,
     clustering_step,
+    executed_joint_step,
     features,
     features_backward,
     joint_step,
@@ -58,6 +59,17 @@ def test_joint_step_is_the_sum_of_its_parts():
     classifiers = 3 * 2 * 8 * (1 * 3 + 1 * 2)  # one labeled, one unlabeled row
     parts = features(LENGTHS, SIZES) + features_backward(LENGTHS, SIZES) + clustering_step(2, SIZES)
     assert joint_step(LENGTHS, SIZES, num_labeled=1).flops == parts.flops + classifiers
+
+
+def test_executed_joint_step_has_no_keys_and_values():
+    keys_values = 2 * (2 * 8 * 4 * 8) + 3 * (
+        2 * 2 * 13 * 4
+    )  # backward their weights alone; attention three times
+    folded = 6 * (2 * 3 * 4 * 4) + 4 * (
+        2 * (2 * 13) * 4
+    )  # six products by head; four of a query's two heads and tokens
+    needed = joint_step(LENGTHS, SIZES, num_labeled=1).flops
+    assert executed_joint_step(LENGTHS, SIZES, num_labeled=1).flops == needed - keys_values + folded
 
 
 @pytest.mark.parametrize("row", [0, 1])

@@ -2,9 +2,17 @@ import numpy as np
 import pytest
 import torch
 
-from rocore.encoder.tokens import QUERY_STEP, TOKEN_STEP, TokenBank, TokenGroup, TokenStore, ragged_arange
+from rocore.encoder.tokens import (
+    QUERY_STEPS,
+    SENTENCES_PER_GROUP,
+    TokenBank,
+    TokenGroup,
+    TokenStore,
+    ragged_arange,
+)
 
 CPU = torch.device("cpu")
+STEP = QUERY_STEPS[torch.float32]
 
 
 def store(lengths: list[int], spans: list[tuple[int, int, int, int]], first: int = 0) -> TokenStore:
@@ -17,7 +25,7 @@ def store(lengths: list[int], spans: list[tuple[int, int, int, int]], first: int
 @pytest.fixture
 def bank() -> TokenBank:
     """Rows 0 and 1 in one store, 2 in another."""
-    first = store([4, 2], [(1, 3, 0, 1), (0, 1, 1, 2)])
+    first = store([4, 2], [(1, 3, 0, 1), (0, 2, 1, 2)])
     return TokenBank([first, store([3], [(2, 3, 0, 3)], first=100)], CPU)
 
 
@@ -41,7 +49,7 @@ def test_bank_numbers_rows_across_stores(bank: TokenBank) -> None:
     [
         ([0], [0, 1, 2, 3]),
         ([1, 0], [4, 5, 5, 5, 0, 1, 2, 3]),
-        ([2, 1, 2], [4, 5, 5, 100, 101, 102, 100, 101, 102]),
+        ([2, 1, 2], [4, 5, 100, 101, 102, 100, 101, 102]),
     ],
 )
 def test_batch_tokens_are_filled_up_by_the_last_one(
@@ -51,30 +59,37 @@ def test_batch_tokens_are_filled_up_by_the_last_one(
     assert batch.size == len(rows)
     assert batch.hidden[: len(expected), 0].tolist() == expected
     assert batch.hidden[: len(expected), 1].tolist() == [-token for token in expected]
-    assert len(batch.hidden) == TOKEN_STEP
-    assert not batch.hidden[len(expected) :].any()
+    assert len(batch.hidden) == len(expected)
 
 
 def test_batch_hand_case(bank: TokenBank) -> None:
-    """Row 2 (3 tokens, head 2, tail 0-2), then row 0 (4 tokens, head 1-2, tail 0); by span tokens row 0 comes first."""
-    batch = bank.batch(np.array([2, 0]))
-    assert batch.groups == (TokenGroup(size=2, tokens=4, queries=4, first_token=0, first_slot=0),)
-    assert batch.key_mask[:8].tolist() == [0, 0, 0, 0, 0, 0, 0, -np.inf]
-    num_queries = 7
-    assert batch.query_positions[:num_queries].tolist() == [1, 2, 0, 2, 0, 1, 2]
-    assert batch.query_tokens[:num_queries].tolist() == [1, 2, 0, 6, 4, 5, 6]
-    assert batch.query_slots[:num_queries].tolist() == [0, 1, 2, 4, 5, 6, 7]
-    assert batch.spans[:num_queries].tolist() == [2, 2, 3, 0, 1, 1, 1]
-    assert batch.spans[num_queries:].unique().tolist() == [4]
-    assert batch.query_slots[num_queries:].tolist() == list(range(8, batch.num_slots))
-    assert len(batch.query_slots) == QUERY_STEP
+    """Rows 1 and 0, three span tokens each, are one group, the shorter first; row 2, with four, is another."""
+    batch = bank.batch(np.array([1, 2, 0]))
+    assert batch.groups == (
+        TokenGroup(member=0, size=2, tokens=4, queries=3, first_token=0, first_slot=0),
+        TokenGroup(member=0, size=1, tokens=3, queries=4, first_token=8, first_slot=6),
+    )
+    assert batch.key_mask.tolist() == [0, 0, -np.inf, -np.inf, *[0] * 7]
+    num_queries = 10
+    assert batch.query_positions[:num_queries].tolist() == [0, 1, 1, 1, 2, 0, 2, 0, 1, 2]
+    assert batch.query_tokens[:num_queries].tolist() == [0, 1, 1, 5, 6, 4, 10, 8, 9, 10]
+    assert batch.query_slots.tolist() == list(range(2 * STEP))
+    assert batch.spans[:num_queries].tolist() == [0, 0, 1, 4, 4, 5, 2, 3, 3, 3]
+    assert batch.spans[num_queries:].unique().tolist() == [6]
+    assert batch.num_slots == len(batch.query_tokens) == 2 * STEP
 
 
-def test_batch_mask_has_the_dtype_of_tokens(bank: TokenBank) -> None:
-    half = store([4, 2], [(1, 3, 0, 1), (0, 1, 1, 2)])
-    half = TokenStore(half.hidden.bfloat16(), half.offsets, half.spans)
-    batch = TokenBank([half], CPU).batch(np.array([0, 1]))
-    assert batch.key_mask.dtype == batch.hidden.dtype == torch.bfloat16
+def test_batch_of_a_pack_holds_member_after_member(bank: TokenBank) -> None:
+    batch = bank.batch(np.array([1]), np.array([2]))
+    assert batch.hidden[:, 0].tolist() == [4, 5, 100, 101, 102]
+    assert batch.groups == (
+        TokenGroup(member=0, size=1, tokens=2, queries=3, first_token=0, first_slot=0),
+        TokenGroup(member=1, size=1, tokens=3, queries=4, first_token=2, first_slot=STEP),
+    )
+    assert batch.query_tokens[:3].tolist() == [0, 1, 1]
+    assert batch.query_tokens[STEP : STEP + 4].tolist() == [4, 2, 3, 4]
+    assert batch.query_slots[STEP : STEP + 4].tolist() == [8, 9, 10, 11]
+    assert batch.spans[STEP : STEP + 4].tolist() == [2, 3, 3, 3]
 
 
 def test_batch_many_sentences_fall_into_groups_that_hold_each_once() -> None:
@@ -85,7 +100,8 @@ def test_batch_many_sentences_fall_into_groups_that_hold_each_once() -> None:
     rows = rng.permutation(100)
     batch = bank.batch(rows)
     assert sum(group.size for group in batch.groups) == 100
-    assert len(batch.groups) > 2
+    assert all(group.size <= SENTENCES_PER_GROUP for group in batch.groups)
+    assert len(batch.groups) < 15
     heads = [int((batch.spans == 2 * i).sum()) for i in range(100)]
     assert heads == [spans[row][1] for row in rows]
     first = [batch.hidden[batch.query_tokens[batch.spans == 2 * i][0], 0].item() for i in range(100)]
