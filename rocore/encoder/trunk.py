@@ -14,7 +14,8 @@ from rocore.data.tokenization import TokenizedSource
 from rocore.encoder.source import Encoder
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
-TOKENS_PER_BATCH = 8192
+TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 8192}
+"""Few enough that what a layer hands to the next stays in a processor's cache: a fifth faster than 8192 there."""
 
 Advance = Callable[[int], None]
 """Told how many sentences were done."""
@@ -55,7 +56,7 @@ def run_trunk(
     files = {r: _create_raw(path, shape, dtype) for r, path in outputs.items()}
     with torch.inference_mode(), _truncated(encoder.model, max(outputs)) as model:
         model.to(device)
-        for sentences in batches_by_length(np.diff(source.offsets), TOKENS_PER_BATCH):
+        for sentences in batches_by_length(np.diff(source.offsets), TOKENS_PER_BATCH[device.type]):
             hidden = _run_batch(model, source, sentences, sorted(outputs), dtype, device)
             for r, (tokens, rows) in hidden.items():
                 files[r][tokens] = rows.to("cpu", dtype)
@@ -71,7 +72,7 @@ def hidden_states(
     result = torch.empty(int(source.offsets[-1]), encoder.hidden_size, dtype=dtype)
     with torch.inference_mode(), _truncated(encoder.model, output_layer) as model:
         model.to(device)
-        for sentences in batches_by_length(np.diff(source.offsets), TOKENS_PER_BATCH):
+        for sentences in batches_by_length(np.diff(source.offsets), TOKENS_PER_BATCH[device.type]):
             tokens, rows = _run_batch(model, source, sentences, [output_layer], dtype, device)[output_layer]
             result[tokens] = rows.to("cpu", dtype)
     return result
