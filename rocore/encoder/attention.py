@@ -6,7 +6,7 @@ value v = W_v x + b_v of a token x,
     q . k = (W_k^T q) . x + q . b_k,     sum_j w_j v_j = W_v (sum_j w_j x_j) + (sum_j w_j) b_v,
 
 and q . b_k, the same for every token of a sentence, is nothing to the softmax: the key's bias has no effect and no
-gradient. A query costs 4 H^2 + 4 A L H operations this way instead of its share L / q of 4 H^2 for each token.
+gradient. A query costs 4 H^2 + 4 A L H operations this way, instead of 4 H^2 for each of its L / q tokens.
 
 Shapes: P tokens, Q span tokens, G slots of the query grid, A heads, H hidden size, W = H / A, K members; in one
 group n sentences of L tokens and q queries.
@@ -38,15 +38,17 @@ def span_attention(
     """Return softmax(Q K^T / sqrt(W) + position bias) V for every head, in the query grid.
 
     Args:
-        query: Queries in the grid's slots; what stands in empty slots doesn't matter.
-        weight: Of keys, then of values, H2 = 2H; in a pack of each member.
-        bias: Of the same.
+        query: Queries in the grid's slots; what stands in empty slots doesn't matter, as long as it is finite.
+        weight: W_k above W_v, H2 = 2H; in a pack (K, 2H, H).
+        bias: b_k before b_v; in a pack (K, 2H).
         batch: Whose tokens, groups and mask to follow.
         num_heads: A.
-        position_bias: A constant (n, L, q, A) to add to the scores of each group.
+        position_bias: Constants to add to the scores, (n, L, q, A) for each group.
         masks: Dropout masks of the attention weights, (n, L, q, A) for each group, fp32.
     """
-    context: Tensor = _SpanAttention.apply(query, weight, bias, batch, num_heads, position_bias, masks)  # type: ignore[no-untyped-call]
+    context: Tensor = _SpanAttention.apply(
+        query, weight, bias, batch, num_heads, position_bias, masks, torch.is_grad_enabled()
+    )  # type: ignore[no-untyped-call]
     return context
 
 
@@ -67,25 +69,29 @@ class _SpanAttention(torch.autograd.Function):
         num_heads: int,
         position_bias: Sequence[Tensor] | None,
         masks: Sequence[Tensor] | None,
+        keep: bool,
     ) -> Tensor:
         heads = _Heads.of(weight, bias, num_heads, _product_dtype(query))
         queries = query.to(heads.dtype).view(len(query), num_heads, -1)
         context, totals = torch.zeros_like(queries), queries.new_zeros(*queries.shape[:2], 1)
-        mixtures = queries.new_empty(*queries.shape[:2], query.shape[1])
+        num_rows = len(queries) if keep else _largest(batch)
+        mixtures = queries.new_empty(num_rows, num_heads, query.shape[1])  # folded queries at first
         kept: list[Tensor] = []
         with torch.autocast(query.device.type, enabled=False):
             for i, (group, slots, mask, hidden) in enumerate(_groups(batch, heads.dtype)):
-                mixture = _joined(mixtures[slots], group)
-                _per_head(queries[slots], heads.key[group.member], out=mixtures[slots])  # W_k^T q, for now
+                rows = mixtures[slots] if keep else mixtures[: slots.stop - slots.start]
+                mixture = _joined(rows, group)
+                _per_head(queries[slots], heads.key[group.member], out=rows)
                 scores = torch.baddbmm(mask, hidden, mixture.mT, alpha=_scale(queries)).float()  # (n, L, q A)
                 if position_bias is not None:
                     scores += position_bias[i].reshape(scores.shape)
                 weights = scores.softmax(1)
                 dropped = weights if masks is None else weights * masks[i].view(weights.shape)
                 torch.bmm(dropped.to(heads.dtype).mT, hidden, out=mixture)
-                _per_head(mixtures[slots], heads.value[group.member].mT, out=context[slots])
+                _per_head(rows, heads.value[group.member].mT, out=context[slots])
                 totals[slots] = dropped.sum(1).view(-1, num_heads, 1)  # 1 but for dropout
-                kept += weights, dropped
+                if keep:
+                    kept += weights, dropped
         heads.split(context).addcmul_(heads.split(totals), heads.value_bias)
         ctx.save_for_backward(queries, weight, bias, mixtures, totals, *kept)
         ctx.batch = batch
@@ -98,7 +104,7 @@ class _SpanAttention(torch.autograd.Function):
         grad = grad_outputs[0].to(heads.dtype).view(queries.shape)
         of_query, of_key, of_value = (torch.zeros_like(part) for part in (queries, heads.key, heads.value))
         of_totals = (heads.split(grad) * heads.value_bias).sum(-1).view(totals.shape)
-        wide = torch.empty_like(mixtures[: max(group.size * group.queries for group in ctx.batch.groups)])
+        wide = torch.empty_like(mixtures[: _largest(ctx.batch)])
         for i, (group, slots, _, hidden) in enumerate(_groups(ctx.batch, heads.dtype)):
             k, weights, dropped = group.member, kept[2 * i], kept[2 * i + 1]
             rows = wide[: group.size * group.queries]
@@ -116,7 +122,7 @@ class _SpanAttention(torch.autograd.Function):
         of_key *= _scale(queries)
         grads = _Heads(of_key, of_value, (heads.split(grad) * heads.split(totals)).sum(1, keepdim=True))
         of_weight, of_bias = grads.stacked(weight, bias)
-        return of_query.flatten(1).to(grad_outputs[0].dtype), of_weight, of_bias, None, None, None, None
+        return of_query.flatten(1).to(grad_outputs[0].dtype), of_weight, of_bias, None, None, None, None, None
 
 
 @dataclass(frozen=True)
@@ -169,6 +175,10 @@ def _groups(batch: TokenBatch, dtype: torch.dtype) -> Iterator[tuple[TokenGroup,
         yield group, _slots(group), mask[tokens].view(group.size, group.tokens, 1), hidden
 
 
+def _largest(batch: TokenBatch) -> int:
+    return max(group.size * group.queries for group in batch.groups)
+
+
 def _slots(group: TokenGroup) -> slice:
     return slice(group.first_slot, group.first_slot + group.size * group.queries)
 
@@ -176,7 +186,7 @@ def _slots(group: TokenGroup) -> slice:
 def _per_head(rows: Tensor, weight: Tensor, *, out: Tensor) -> None:
     """out[:, a] = rows[:, a] @ weight[a], for rows (R, A, I), weight (A, I, O) and out (R, A, O).
 
-    MKL has a batched product for results that lie head by head alone; with the copy it is still the faster way.
+    The batched product can't write rows of all heads side by side but slowly: it and a copy are faster.
     """
     out.copy_(torch.bmm(rows.transpose(0, 1), weight).transpose(0, 1))
 

@@ -40,7 +40,7 @@ class TokenStore:
 
 @dataclass(frozen=True)
 class TokenGroup:
-    """Sentences of one member that are alike in length and in span tokens, so that grids of them are hardly padded.
+    """Sentences of one member, alike in length and with (about) as many span tokens: grids of them are hardly padded.
 
     Attributes:
         member: Whose sentences; 0 outside a pack.
@@ -64,7 +64,8 @@ class TokenBatch:
     """The sentences of one or, in a pack, several members, in groups.
 
     Members follow one another, with equal shares of queries and slots. Within each, queries are the head tokens and
-    then the tail tokens of each sentence in turn; what stands behind the last sentence's is filling.
+    then the tail tokens of each sentence in turn; what stands behind the last sentence's is filling, token 0 of the
+    member.
 
     Attributes:
         hidden: (P, H) tokens, group by group; a sentence that is shorter than its group's longest repeats its last one.
@@ -110,6 +111,17 @@ def ragged_arange(lengths: Rows) -> Rows:
     """Return 0..lengths[0]-1, 0..lengths[1]-1, ... as one array."""
     ends = np.cumsum(lengths)
     return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
+
+
+def query_classes(num_queries: Rows, device: torch.device) -> Rows:
+    """Return which sentences may share a group: on the CPU those with as many span tokens, else with about as many.
+
+    A slot of the query grid that nothing stands in costs as much as another: one long entity mustn't fill the whole
+    batch up to its length.
+    """
+    if device.type == "cpu":
+        return num_queries
+    return np.ceil(np.log2(np.maximum(num_queries, 4))).astype(np.int64)  # up to 4, 8, 16, ...
 
 
 class TokenBank:
@@ -222,15 +234,14 @@ class TokenBank:
     def _group(self, rows: Rows) -> list[Rows]:
         """Split positions of `rows` by span tokens, then by length; in a group those of one store are neighbours.
 
-        On an accelerator, where launches cost more than padding, all sentences are one group.
+        An accelerator, where launches cost more than padding, gets few and large ones.
         """
-        if self.device.type == "cuda":
-            return [np.argsort(self._store[rows], kind="stable")]
-        num_queries = self.num_queries[rows]
-        order = np.lexsort((self.lengths[rows], num_queries))
+        classes = query_classes(self.num_queries[rows], self.device)
+        most = SENTENCES_PER_GROUP if self.device.type == "cpu" else len(rows)
+        order = np.lexsort((self.lengths[rows], classes))
         groups = []
-        for alike in np.split(order, np.flatnonzero(np.diff(num_queries[order])) + 1):
-            for group in np.array_split(alike, -(-len(alike) // SENTENCES_PER_GROUP)):
+        for alike in np.split(order, np.flatnonzero(np.diff(classes[order])) + 1):
+            for group in np.array_split(alike, -(-len(alike) // most)):
                 groups.append(group[np.argsort(self._store[rows[group]], kind="stable")])
         return groups
 

@@ -75,8 +75,10 @@ def resolve_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"`train.device` must be auto, cpu, cuda or cuda:N, but got {name!r}") from error
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"`train.device` must be auto, cpu, cuda or cuda:N, but got {name!r}; correct it")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"`train.device` is {name}, but no CUDA device is here; set it to auto or cpu")
     return device

@@ -8,12 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from rocore.encoder import tokens
 from rocore.encoder.attention import attention_masks, relative_position_bucket, span_attention
 from rocore.encoder.dropout import DropoutMasks
 from rocore.encoder.tokens import TokenBank, TokenBatch, TokenStore
 
 CPU = torch.device("cpu")
 HEADS, HIDDEN = 2, 6
+
+
+def shapes(batch: TokenBatch) -> list[tuple[int, ...]]:
+    """Of queries, weight and bias."""
+    return [(batch.num_slots, HIDDEN), (2 * HIDDEN, HIDDEN), (2 * HIDDEN,)]
 
 
 @pytest.mark.parametrize("num_buckets", [8, 32])
@@ -25,82 +31,119 @@ def test_relative_position_bucket_equals_mpnet(num_buckets: int) -> None:
     assert torch.equal(relative_position_bucket(relative, num_buckets), expected)
 
 
-def random_batch(lengths: list[int], seed: int) -> TokenBatch:
-    """Sentences with random, possibly overlapping spans."""
+def random_batch(lengths: list[int], seed: int, *, members: int = 1, padded: bool = False) -> TokenBatch:
+    """Sentences with random, possibly overlapping spans; each member has them in an order of its own.
+
+    Args:
+        lengths: Of the sentences; member k leaves out the first k of them, where there are that many.
+        seed: Of spans, hidden states and orders.
+        members: Of the pack.
+        padded: Whether sentences with different numbers of span tokens share a group, as on an accelerator.
+    """
     rng = np.random.default_rng(seed)
     spans = []
     for length in lengths:
-        head, tail = (np.sort(rng.integers(0, length, 2)) + np.array([0, 1]) for _ in range(2))
-        spans.append([*head, *tail])
+        starts = rng.integers(0, length, 2)
+        spans.append([edge for start in starts for edge in (start, min(length, start + rng.integers(1, 3)))])
     offsets = np.cumsum([0, *lengths])
     hidden = torch.from_numpy(rng.standard_normal((int(offsets[-1]), HIDDEN)).astype(np.float32))
     store = TokenStore(hidden, offsets, np.array(spans, dtype=np.int64))
-    return TokenBank([store], CPU).batch(rng.permutation(len(lengths)))
+    num_rows = max(1, len(lengths) - members + 1)
+    rows = [rng.permutation(len(lengths))[:num_rows] for _ in range(members)]
+    with pytest.MonkeyPatch.context() as patch:
+        if padded:
+            patch.setattr(tokens, "query_classes", lambda num_queries, _: 0 * num_queries)
+        return TokenBank([store], CPU).batch(*rows)
 
 
 def plain_attention(
-    query: Tensor, weight: Tensor, bias: Tensor, batch: TokenBatch, masks: list[Tensor]
+    query: Tensor, weight: Tensor, bias: Tensor, batch: TokenBatch, biases: list[Tensor], masks: list[Tensor]
 ) -> Tensor:
     """With keys and values of every token; sentence by sentence, head by head, with autograd's own gradients."""
-    keys, values = (batch.hidden @ weight.T + bias).split(HIDDEN, dim=1)
     width = HIDDEN // HEADS
     rows = [torch.zeros(HIDDEN, dtype=query.dtype) for _ in range(batch.num_slots)]
-    slot = token = 0
-    for group, mask in zip(batch.groups, masks, strict=True):
+    for group, constant, mask in zip(batch.groups, biases, masks, strict=True):
+        projected = batch.hidden @ weight[group.member].T + bias[group.member]
+        keys, values = projected.split(HIDDEN, dim=1)
         for n, q in itertools.product(range(group.size), range(group.queries)):
-            mine = torch.arange(group.tokens) + token + n * group.tokens
+            mine = torch.arange(group.tokens) + group.first_token + n * group.tokens
             mine = mine[batch.key_mask[mine] == 0]
-            at = slot + n * group.queries + q
+            at = group.first_slot + n * group.queries + q
             heads = []
             for a in range(HEADS):
                 part = slice(a * width, (a + 1) * width)
                 scores = keys[mine, part] @ query[at, part] / math.sqrt(width)
-                heads.append((scores.softmax(0) * mask[n, : len(mine), q, a]) @ values[mine, part])
+                weights = (scores + constant[n, : len(mine), q, a]).softmax(0) * mask[n, : len(mine), q, a]
+                heads.append(weights @ values[mine, part])
             rows[at] = torch.cat(heads)
-        slot, token = slot + group.size * group.queries, token + group.size * group.tokens
     return torch.stack(rows)
 
 
+@pytest.mark.parametrize("padded", [False, True], ids=["exact", "padded"])
+@pytest.mark.parametrize("members", [1, 3])
 @pytest.mark.parametrize("rate", [0.0, 0.3])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(lengths=st.lists(st.integers(1, 24), min_size=1, max_size=9), seed=st.integers(0, 1000))
-def test_span_attention_random_shapes_equal_plain_loops(rate: float, lengths: list[int], seed: int) -> None:
-    batch = random_batch(lengths, seed)
+def test_span_attention_random_shapes_equal_plain_loops(
+    rate: float, members: int, padded: bool, lengths: list[int], seed: int
+) -> None:
+    batch = random_batch(lengths, seed, members=members, padded=padded)
     generator = torch.Generator().manual_seed(seed)
-    operands = [
-        torch.randn(shape, generator=generator, dtype=torch.float64).float().requires_grad_()
-        for shape in ((batch.num_slots, HIDDEN), (2 * HIDDEN, HIDDEN), (2 * HIDDEN,))
+    query, weight, bias = operands = [
+        torch.randn(shape, generator=generator).requires_grad_()
+        for shape in ((batch.num_slots, HIDDEN), (members, 2 * HIDDEN, HIDDEN), (members, 2 * HIDDEN))
     ]
-    masks = attention_masks([DropoutMasks(seed, CPU)], batch, HEADS, rate)
-    weights = torch.randn(len(batch.query_slots), HIDDEN, generator=generator)
-    found, gradients = [], []
-    for attend in (
-        lambda q, w, b: span_attention(q, w, b, batch, num_heads=HEADS, masks=masks if rate else None),
-        lambda q, w, b: plain_attention(q, w, b, batch, masks),
-    ):
-        rows = attend(*operands)[batch.query_slots]
-        real = (batch.spans < 2 * batch.size)[:, None]
-        gradients.append(torch.autograd.grad((rows * weights * real).sum(), operands))
-        found.append(rows[real[:, 0]])
-    assert torch.allclose(*found, rtol=1e-5, atol=1e-5)
-    for ours, plain in zip(*gradients, strict=True):
-        assert torch.allclose(ours, plain, rtol=1e-5, atol=1e-4)
-    assert not gradients[0][2][
-        :HIDDEN
-    ].any()  # the keys' bias: softmax doesn't see what is added to all scores
-
-
-def test_span_attention_has_no_part_in_autocast() -> None:
-    """On the CPU its small products are in fp32 whatever the large ones around them are in."""
-    batch = random_batch([9, 12, 7], seed=0)
-    query, weight, bias = (
-        torch.randn(batch.num_slots, HIDDEN),
-        torch.randn(2 * HIDDEN, HIDDEN),
-        torch.randn(2 * HIDDEN),
+    masks = attention_masks([DropoutMasks(seed + k, CPU) for k in range(members)], batch, HEADS, rate)
+    biases = [torch.randn(mask.shape, generator=generator) for mask in masks]
+    ours = span_attention(
+        query,
+        weight[0] if members == 1 else weight,
+        bias[0] if members == 1 else bias,
+        batch,
+        num_heads=HEADS,
+        position_bias=biases,
+        masks=masks if rate else None,
     )
-    expected = span_attention(query, weight, bias, batch, num_heads=HEADS)
+    plain = plain_attention(query, weight, bias, batch, biases, masks)
+    real = batch.query_slots[batch.spans < 2 * batch.size]
+    outer = torch.randn(ours.shape, generator=generator)
+    gradients = [torch.autograd.grad((rows * outer)[real].sum(), operands) for rows in (ours, plain)]
+    assert torch.allclose(ours[real], plain[real], rtol=1e-5, atol=1e-5)
+    for mine, expected in zip(*gradients, strict=True):
+        assert torch.allclose(mine, expected, rtol=1e-5, atol=1e-4)
+    of_key_bias = gradients[0][2][:, :HIDDEN]
+    assert not of_key_bias.any()  # softmax doesn't see what is added to all scores
+
+
+def test_random_batches_hold_groups_of_several_sentences_of_different_lengths() -> None:
+    """Else the test above would be of little worth."""
+    batch = random_batch([5, 9, 24, 3, 17, 8, 8, 11], seed=0)
+    assert max(group.size for group in batch.groups) > 1
+    assert bool((batch.key_mask == -math.inf).any())
+
+
+def test_span_attention_without_gradients_is_the_same() -> None:
+    batch = random_batch([9, 12, 7, 30], seed=0)
+    query, weight, bias = (torch.randn(shape) for shape in shapes(batch))
+    kept = span_attention(query.requires_grad_(), weight, bias, batch, num_heads=HEADS)
+    with torch.no_grad():
+        assert torch.equal(span_attention(query, weight, bias, batch, num_heads=HEADS), kept)
+
+
+def test_span_attention_of_bf16_queries_is_computed_in_fp32_on_the_cpu() -> None:
+    """Under autocast, too: the large products around it are in bf16, its own small ones aren't."""
+    batch = random_batch([9, 12, 7], seed=0)
+    query, weight, bias = (torch.randn(shape) for shape in shapes(batch))
+    half = query.bfloat16().requires_grad_()
+    exact = half.detach().float().requires_grad_()
+    outer = torch.randn(batch.num_slots, HIDDEN).bfloat16()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(span_attention(query, weight, bias, batch, num_heads=HEADS), expected)
+        found = span_attention(half, weight, bias, batch, num_heads=HEADS)
+    expected = span_attention(exact, weight, bias, batch, num_heads=HEADS)
+    assert torch.equal(found, expected.bfloat16())
+    (gradient,) = torch.autograd.grad((found * outer).sum(), half)
+    (expected_gradient,) = torch.autograd.grad((expected * outer.float()).sum(), exact)
+    assert torch.equal(gradient, expected_gradient.bfloat16())
 
 
 def test_dropout_masks_are_scaled_and_drop_at_their_rate() -> None:
@@ -116,3 +159,9 @@ def test_dropout_masks_same_seed_is_the_same_sequence() -> None:
     assert not torch.equal(
         first.draw((50,), 0.5, torch.float32), DropoutMasks(8, CPU).draw((50,), 0.5, torch.float32)
     )
+
+
+def test_dropout_masks_with_more_rows_begin_with_those_of_fewer() -> None:
+    """What a member of a pack draws, filled up to the largest, must begin with what it draws alone."""
+    few, many = (DropoutMasks(3, CPU).draw((n, 7), 0.3, torch.float32) for n in (3, 10))
+    assert torch.equal(many[:3], few)
