@@ -26,6 +26,7 @@ from cluster.package import build_package
 from cluster.places import check_inputs, is_packaged, is_url
 from cluster.running import run_all
 from cluster.sweep_line import SweepLine
+from rocore.config import check_place
 
 FILES = Path("sweeps/clusters")
 """Where rendered files lie: a folder for each cluster."""
@@ -54,8 +55,12 @@ def _name(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("name", metavar="NAME")(command)
 
 
+def _check_directory(_context: click.Context, _parameter: click.Parameter, directory: str) -> str:
+    return check_place(directory)
+
+
 def _directory(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.argument("directory", metavar="DIR")(command)
+    return click.argument("directory", metavar="DIR", callback=_check_directory)(command)
 
 
 def _sweep(*, required: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from cluster.address import ClusterError
 from cluster.collection import PART, manifest
@@ -125,7 +125,7 @@ def remote_manifest(shell: Command, folder: str) -> dict[str, str]:
         ends = [int(match[1]) for line in lines if (match := _END.fullmatch(line))]
         found = {_name(match): match[2] for line in lines if (match := _LINE.fullmatch(line))}
         if ends and len(found) == ends[-1]:
-            return found
+            return _inside(found, folder)
         said, num_wanted = _said(done), ends[-1] if ends else 0
         if not ends:
             break
@@ -134,6 +134,17 @@ def remote_manifest(shell: Command, folder: str) -> dict[str, str]:
         + (f"{len(found)} of {num_wanted} are" if num_wanted else "the folder isn't")
         + f": {said}; give the sweep directory as it is called there"
     )
+
+
+def _inside(files: dict[str, str], folder: str) -> dict[str, str]:
+    """Refuse names that lead out of the folder: they are written, and removed, below a folder of this machine."""
+    for name in files:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts:
+            raise ClusterError(
+                f"files of {folder} must lie in it, but over there one is called {name!r}; nothing was copied"
+            )
+    return files
 
 
 def _name(match: re.Match[str]) -> str:

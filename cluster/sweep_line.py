@@ -10,8 +10,10 @@ from pathlib import Path
 
 from cluster.description import ClusterDescription, ExistingCluster, JobsCluster, RemoteCluster
 from cluster.places import is_packaged, is_url, is_within, shared_folder
+from rocore.config import check_place
 from rocore.errors import ConfigError
 
+_STORE_URL = re.compile(r"(?:s3|gs|file)://[^\s,'\"\[\]]+")
 STOP_WAIT_S = 120
 """Seconds that a sweep has to stop cleanly, with its report, before Ray Jobs or Slurm kill it."""
 
@@ -24,11 +26,19 @@ class SweepLine:
         config: The sweep's file.
         out: The sweep directory, a path or a URL; None: the default of `rocore sweep`.
         overrides: KEY=VALUE.
+
+    Raises:
+        ConfigError: If a URL among them can't be used, or holds credentials: all of it is shown and written down.
     """
 
     config: Path
     out: str | None = None
     overrides: Sequence[str] = field(default=())
+
+    def __post_init__(self) -> None:
+        for text in (self.out or "", *self.overrides):
+            for url in _STORE_URL.findall(text):
+                check_place(url)
 
 
 def sweep_name(out: str) -> str:
@@ -57,8 +67,9 @@ def arguments(description: ClusterDescription, line: SweepLine) -> list[str]:
 
 
 def local_command(description: ClusterDescription, line: SweepLine) -> list[str]:
-    """Return the command that runs a sweep from this machine, with this Python."""
-    return [sys.executable, "-m", "rocore", *arguments(description, line)]
+    """Return the command that runs a sweep from this machine, with this Python; it goes on where one has begun."""
+    known = [] if line.out is None else ["--continue"]
+    return [sys.executable, "-m", "rocore", *arguments(description, line), *known]
 
 
 def remote_command(description: RemoteCluster | JobsCluster, line: SweepLine) -> str:

@@ -25,8 +25,12 @@ Count = Annotated[int, Field(ge=1)]
 Files = tuple[str, ...]
 
 
-def _check_place(place: str) -> str:
-    """Refuse a URL that can't be used, or that holds credentials: configurations are written down."""
+def check_place(place: str) -> str:
+    """Return a path or a URL as it is.
+
+    Raises:
+        ConfigError: If it is a URL that can't be used, or that holds credentials: configurations are written down.
+    """
     return Storage.at(place).url if is_url(place) else place
 
 
@@ -42,7 +46,7 @@ def _check_folder(folder: str) -> str:
     return folder
 
 
-Place = Annotated[str, AfterValidator(_check_place)]
+Place = Annotated[str, AfterValidator(check_place)]
 """A path or a URL."""
 
 

@@ -11,6 +11,7 @@ import rocore
 from rocore.config import (
     Config,
     Count,
+    Place,
     Positive,
     Section,
     explain,
@@ -52,7 +53,7 @@ class SearchConfig(Section):
     tpe learns from stopped ones too."""
     space: dict[str, Dimension]
     """Searched RoCORE keys, dotted."""
-    others: tuple[str, ...] = ()
+    others: tuple[Place, ...] = ()
     """Sweep directories or URLs of other sweeps with the same space, objective and base, begun yet or not: this search
     learns from their trials as they end. Its own may stand among them."""
 

@@ -70,10 +70,12 @@ def test_kinds_that_come_with_their_sweep_have_nothing_to_start(kind):
 
 
 @pytest.mark.parametrize("kind", ["local", "existing"])
-def test_sweep_in_the_foreground_is_submitted_as_it_is(kind):
+def test_sweep_in_the_foreground_is_begun_or_gone_on_with(kind):
     ((*command,),) = actions(kind).submit(LINE)
     assert command[:6] == [*SELF, "sweep", "a.yaml", "--out"]
-    assert "--continue" not in command
+    assert command[-1] == "--continue"
+    ((*command,),) = actions(kind).submit(SweepLine(Path("a.yaml")))
+    assert "--continue" not in command  # a new directory each time
 
 
 @pytest.mark.parametrize("kind", ["ssh", "aws", "gcp"])

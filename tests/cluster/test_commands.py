@@ -1,6 +1,7 @@
 """`rocore cluster`: what check says, and the command line that submit runs."""
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -84,6 +85,7 @@ def test_submit_runs_the_sweep_on_the_address_and_passes_its_exit_code(tmp_path,
         [
             *(sys.executable, "-m", "rocore", "sweep", "main.yaml", "--out", "sweeps/a"),
             *("--set", "search.num_trials=4", "--set", "x.y=[1, 2]", "--set", "resources.address=head:6379"),
+            "--continue",
         ]
     ]
     warnings, line = result.stderr.splitlines()[:-1], result.stderr.splitlines()[-1]
@@ -153,7 +155,8 @@ def test_check_names_everything_that_starting_lacks(tmp_path, monkeypatch):
 
 
 def test_check_with_a_sweep_estimates_its_hours(tmp_path, monkeypatch):
-    plan = {"num_trials": 4, "num_race_runs": 2, "num_final_runs": 6, "cpu_hours": 1.25, "gpu_hours": 0.5}
+    """The dry run counts hours of one CPU, which any machine has; the shares are the description's or the user's."""
+    plan = {"num_trials": 4, "num_race_runs": 2, "num_final_runs": 6, "cpu_hours": 1.25, "gpu_hours": 0}
     asked = []
 
     def dry_run(command, **_):
@@ -161,13 +164,30 @@ def test_check_with_a_sweep_estimates_its_hours(tmp_path, monkeypatch):
         return subprocess.CompletedProcess(command, 0, stdout=json.dumps(plan), stderr="")
 
     monkeypatch.setattr(estimates.subprocess, "run", dry_run)
-    path = describe(tmp_path, "{kind: local, gpus_per_trial: 0.5}")
-    result = CliRunner().invoke(cluster, ["check", path, "a.yaml", "--set", "seed=1"], catch_exceptions=False)
-    assert "a.yaml: at most 12 runs, about 1.2 CPU-hours and 0.5 GPU-hours" in result.stdout
-    assert asked[0][3:] == [
-        *("sweep", "a.yaml", "--dry-run", "--json"),
-        *("--set", "resources.gpus_per_trial=0.5", "--set", "seed=1"),
-    ]
+    path = describe(tmp_path, "{kind: local, gpus_per_trial: 2}")
+    config = tmp_path / "a.yaml"
+    config.write_text("resources: {cpus_per_trial: 4, gpus_per_trial: 1}", encoding="utf-8")
+    chosen = ["--set", "resources.cpus_per_trial=8"]
+    result = CliRunner().invoke(cluster, ["check", path, str(config), *chosen], catch_exceptions=False)
+    assert "a.yaml: at most 12 runs, about 10.0 CPU-hours and 2.5 GPU-hours" in result.stdout
+    assert asked[0][3:9] == ["sweep", str(config), "--dry-run", "--json", *chosen]
+    assert asked[0][9::2] == ["--set"] * 4
+    assert set(asked[0][10::2]) == {
+        "resources.address=null",
+        "resources.cpus_per_trial=1",
+        "resources.gpus_per_trial=0",
+        "resources.custom={}",
+    }
+
+
+@pytest.mark.slow
+def test_check_of_a_cluster_of_gpus_estimates_on_a_machine_without(tmp_path):
+    path = describe(tmp_path, "{kind: local, cpus_per_trial: 64, gpus_per_trial: 8}")
+    result = CliRunner().invoke(
+        cluster, ["check", path, "configs/tune/quickstart.yaml"], catch_exceptions=False
+    )
+    assert result.exit_code == 0
+    assert re.search(r"about [0-9.]+ CPU-hours and [0-9.]+ GPU-hours", result.stdout)
 
 
 def test_check_where_the_dry_run_fails_says_why(tmp_path, monkeypatch):
@@ -261,3 +281,12 @@ def test_up_of_an_exposed_cluster_warns(tmp_path, submitted, monkeypatch):
     result = CliRunner().invoke(cluster, ["up", describe(tmp_path, text)], catch_exceptions=False)
     assert "warning: `expose` lets the dashboard listen beyond its machine" in result.stderr
     assert submitted[0][1:] == ["up", "--yes", "sweeps/clusters/mine/cluster.yaml"]
+
+
+@pytest.mark.parametrize("verb", ["status", "logs", "stop"])
+def test_directory_with_credentials_in_its_url_is_refused_unsaid(tmp_path, verb):
+    with pytest.raises(ConfigError, match="must not hold credentials") as caught:
+        CliRunner().invoke(
+            cluster, [verb, describe(tmp_path, SLURM), "s3://KEY:hunter2@bucket/a"], catch_exceptions=False
+        )
+    assert "hunter2" not in str(caught.value)

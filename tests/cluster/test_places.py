@@ -14,7 +14,7 @@ INSTALLED = SlurmCluster(
     kind="slurm",
     nodes=1,
     cpus_per_node=1,
-    time_limit="1:00",
+    time_limit="1:00:00",
     project="/project",
     shared="/shared",
 )

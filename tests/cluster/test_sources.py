@@ -45,6 +45,14 @@ def test_remote_manifest_of_no_folder_says_so():
         remote_manifest(HERE, "/never/a")
 
 
+@pytest.mark.parametrize("name", ["../../.bashrc", "a/../../b", "/etc/passwd"])
+def test_remote_manifest_that_leads_out_of_the_folder_is_refused(name):
+    """What is wanted is written, and removed, below a folder of this machine."""
+    lying = ["bash", "-c", f"echo '{'0' * 64}  {name}'; echo rocore-manifest 1"]
+    with pytest.raises(ClusterError, match="must lie in it, but over there one is called"):
+        remote_manifest(lying, "/sweeps/a")
+
+
 def test_remote_manifest_that_lacks_a_file_is_never_taken(source, monkeypatch):
     monkeypatch.setattr("cluster.sources.time.sleep", lambda _: None)
     partial = ["bash", "-c", 'bash -c "$1" | grep -v journal', "partial"]

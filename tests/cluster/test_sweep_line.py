@@ -16,7 +16,7 @@ FAR = SlurmCluster(
     kind="slurm",
     nodes=1,
     cpus_per_node=1,
-    time_limit="1:00",
+    time_limit="1:00:00",
     project="/my project",
     shared="/shared",
 )
@@ -85,3 +85,21 @@ def test_sweep_name_is_one_that_kubernetes_and_slurm_take(out):
     name = sweep_name(out)
     assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name)
     assert len(name) <= 32
+
+
+@pytest.mark.parametrize(
+    ("out", "override"),
+    [
+        ("s3://KEY:hunter2@bucket/a", "seed=1"),
+        (None, "data.root=s3://KEY:hunter2@bucket/a"),
+        ("/shared/a", "search.others=[s3://bucket/a, 's3://bucket/b?secret_key=hunter2']"),
+    ],
+)
+def test_line_with_credentials_is_refused_before_anything_is_written(out, override):
+    with pytest.raises(ConfigError, match="must not hold credentials") as caught:
+        SweepLine(Path("a.yaml"), out, (override,))
+    assert "hunter2" not in str(caught.value)
+
+
+def test_line_with_the_address_of_a_ray_is_left_to_the_sweep():
+    assert SweepLine(Path("a.yaml"), None, ("resources.address=ray://head:10001",)).out is None
