@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -11,9 +12,9 @@ from pathlib import Path
 import yaml
 
 from cluster.address import connect, is_loopback, split_address, split_jobs_url
-from cluster.description import ClusterDescription, ExistingCluster, LaunchedCluster
+from cluster.description import ClusterDescription, ExistingCluster, LaunchedCluster, SlurmCluster
 from cluster.files import BATCH, LAUNCHER
-from cluster.kuberay import unknown_fields
+from cluster.kuberay import wrong_fields
 from cluster.launcher import TOKEN
 from cluster.ray_launcher import check_launcher_config
 from rocore.errors import ConfigError
@@ -38,6 +39,8 @@ CREDENTIALS = {
     "kubernetes": (("KUBECONFIG",), ("~/.kube/config",)),
 }
 """Environment variables and files, one of which names who one is."""
+SHELL_ALONE = re.compile(r"(export|module|source|\.|ulimit|cd|conda activate)\s[^;&|]*")
+"""Commands that change nothing but the shell that they run in."""
 
 
 def check_files(files: Mapping[str, str]) -> None:
@@ -51,9 +54,9 @@ def check_files(files: Mapping[str, str]) -> None:
             check_launcher_config(yaml.safe_load(text))
         elif name == BATCH:
             _check_script(text)
-        elif unknown := unknown_fields(yaml.safe_load(text)):
+        elif wrong := wrong_fields(yaml.safe_load(text)):
             raise ConfigError(
-                f"{name} must hold published fields of KubeRay alone, but holds {', '.join(unknown)}; please report it"
+                f"{name} must be what KubeRay publishes, but {'; '.join(wrong)}; please report it"
             )
 
 
@@ -63,11 +66,13 @@ def missing(description: ClusterDescription) -> list[str]:
 
 
 def warnings(description: ClusterDescription) -> list[str]:
-    """Return what nobody should want without having thought about it."""
-    if isinstance(description, LaunchedCluster) and description.expose:
+    """Return what nobody should want without having thought about it, and which checks can't be made here."""
+    if isinstance(description, LaunchedCluster):
+        return list(_launched_warnings(description))
+    if isinstance(description, SlurmCluster) and shutil.which("shellcheck") is None:
         return [
-            "`expose` lets the dashboard listen beyond its machine: whoever reaches it and has the token runs code "
-            "there; prefer `ray dashboard`, which opens a tunnel"
+            f"the program shellcheck isn't on PATH, so that only the syntax of {BATCH} is checked; install it to have "
+            "`setup` looked through, too"
         ]
     return list(_open_ways(description)) if isinstance(description, ExistingCluster) else []
 
@@ -95,6 +100,20 @@ def _ray_there(url: str) -> str:
 
     there, here = Jobs(url).ray_version(), ray_version()
     return f"Ray {there}" + (f" (here it is {here})" if there != here else "")
+
+
+def _launched_warnings(description: LaunchedCluster) -> Iterator[str]:
+    if description.expose:
+        yield (
+            "`expose` lets the dashboard listen beyond its machine: whoever reaches it and has the token runs code "
+            "there; prefer `ray dashboard`, which opens a tunnel"
+        )
+    for command in description.setup:
+        if SHELL_ALONE.fullmatch(command.strip()):
+            yield (
+                f"{command!r} of `setup` changes its own shell alone, and Ray starts in another one; write it into "
+                "~/.bashrc of the machines"
+            )
 
 
 def _open_ways(description: ExistingCluster) -> Iterator[str]:

@@ -1,16 +1,39 @@
 """The description of a cluster, one class a kind: typed, frozen, checked on construction."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from cluster.address import split_address, split_jobs_url
 from rocore.config import NonNegative, Positive, Section, explain, nearest, read_yaml
 from rocore.errors import ConfigError
 
 FOLDER = Path("configs/cluster")
+TIME_LIMIT = re.compile(r"(\d+-)?\d+:[0-5]\d:[0-5]\d")
+KUBERNETES_NAME = re.compile(r"[A-Za-z]([A-Za-z0-9-]{0,51}[A-Za-z0-9])?")
+"""KubeRay makes services of 63 characters at most from it, whose names begin with a letter."""
+OWN_RESOURCES = ("CPU", "GPU", "memory", "object_store_memory")
+"""Resources that Ray counts itself."""
+
+
+def _check_custom(resources: dict[str, int]) -> dict[str, int]:
+    for name in resources:
+        if name in OWN_RESOURCES:
+            raise ValueError(
+                f"`resources` must name custom resources alone, but names {name}, which Ray counts itself; "
+                "say how many CPUs and GPUs a node has with their own keys"
+            )
+    return resources
+
+
+CustomResources = Annotated[
+    dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$")], Annotated[int, Field(ge=1)]],
+    AfterValidator(_check_custom),
+]
+"""Amounts of Ray's custom resources by name; trials ask for them with the sweep's `resources.custom`."""
 
 
 class ClusterDescription(Section):
@@ -113,7 +136,9 @@ class RemoteCluster(ClusterDescription):
     visible: tuple[str, ...] = ()
     """More folders that every node sees under the same path: data or an encoder may lie there."""
     setup: tuple[str, ...] = ()
-    """Shell commands that every node runs before Ray starts: modules, mounts, the project's `make setup`."""
+    """Shell commands that every node runs before Ray starts. slurm: in the shell that starts Ray, so that modules and
+    exports reach it. ssh, aws, gcp: once a machine, each in a shell of its own: mounts, the project's `make setup`;
+    what Ray must find in its environment belongs into the machine's ~/.bashrc. kubernetes: none; the image has it."""
 
     @property
     def ray_address(self) -> str:
@@ -157,6 +182,12 @@ class InstanceGroup(Section):
     """gcp: type of its GPUs, for example nvidia-tesla-t4; on aws the instance says it."""
     num_accelerators: Annotated[int, Field(ge=1)] = 1
     """gcp: GPUs of a machine that has some."""
+    cpus: Annotated[int, Field(ge=1)] | None = None
+    """CPUs of a machine. Null: what the cloud says of the instance, which Ray asks on aws alone; gcp needs it."""
+    gpus: Annotated[int, Field(ge=0)] | None = None
+    """GPUs of a machine. Null: what the cloud says of the instance (aws), or those of `accelerator` (gcp)."""
+    resources: CustomResources = Field(default_factory=dict)
+    """Custom resources of a machine by name."""
 
     @model_validator(mode="after")
     def _check_bounds(self) -> "InstanceGroup":
@@ -190,6 +221,12 @@ class AwsCluster(CloudCluster):
     """Amazon EC2."""
 
     kind: Literal["aws"]
+    instance_profile: (
+        Annotated[str, Field(pattern=r"^(arn:[a-z-]+:iam::\d+:instance-profile/)?[A-Za-z0-9_+=,.@/-]+$")]
+        | None
+    ) = None
+    """Instance profile of every machine, by name or ARN: what its role may do is what nodes may, S3 included. Null: Ray
+    makes a role for the head alone, and workers have none."""
 
 
 class GcpCluster(CloudCluster):
@@ -199,6 +236,20 @@ class GcpCluster(CloudCluster):
     project_id: str
     """The cloud's project."""
     zone: str
+    service_account: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")] | None = None
+    """E-mail of the workers' service account: what it may do is what they may, Cloud Storage included. Null: workers
+    have none. The head has the one that Ray makes, which may start machines and use storage."""
+
+    @model_validator(mode="after")
+    def _check_cpus(self) -> "GcpCluster":
+        for name, group in self.groups.items():
+            if group.cpus is None and group.min_nodes < group.max_nodes:
+                raise ValueError(
+                    f"`groups.{name}.cpus` must say how many CPUs a machine has where machines come and go "
+                    f"(`min_nodes` {group.min_nodes} of {group.max_nodes}), but isn't given: on gcp Ray can't "
+                    "know, and would start none; set it, for example cpus: 4 for n1-standard-4"
+                )
+        return self
 
 
 class PodGroup(Section):
@@ -216,6 +267,8 @@ class PodGroup(Section):
     """At most."""
     node_selector: dict[str, str] = Field(default_factory=dict)
     """Labels of the Kubernetes nodes that may run them."""
+    resources: CustomResources = Field(default_factory=dict)
+    """Custom resources of a pod by name."""
 
 
 class KubernetesCluster(RemoteCluster):
@@ -228,12 +281,37 @@ class KubernetesCluster(RemoteCluster):
     """Kubernetes namespace."""
     service_account: str | None = None
     """Of the pods."""
+    env_from_secret: (
+        Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=253)] | None
+    ) = None
+    """Name of a secret in the namespace, whose keys are environment variables of every pod: credentials of an object
+    store (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)."""
     volume_claim: str
     """Claim of a volume that many pods may write to; mounted at `shared`."""
     head: PodGroup
     """The pod that runs the sweep and no trials."""
     groups: Annotated[dict[str, PodGroup], Field(min_length=1)]
     """Worker pods by name."""
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if KUBERNETES_NAME.fullmatch(name) is None:
+            raise ValueError(
+                f"`name` must begin with a letter, end with a letter or digit and have 53 characters at most on "
+                f"kubernetes, whose services are called after it, but is {name!r}; rename the file, or set `name`"
+            )
+        return name
+
+    @field_validator("setup")
+    @classmethod
+    def _check_setup(cls, setup: tuple[str, ...]) -> tuple[str, ...]:
+        if setup:
+            raise ValueError(
+                f"`setup` must be empty on kubernetes, where pods begin with what is in their image, but holds "
+                f"{setup[0]!r}; build it into `image`"
+            )
+        return setup
 
 
 class SlurmCluster(RemoteCluster):
@@ -246,12 +324,25 @@ class SlurmCluster(RemoteCluster):
     """CPUs of a node."""
     gpus_per_node: Annotated[int, Field(ge=0)] = 0
     """GPUs of a node."""
-    time_limit: Annotated[str, Field(pattern=r"^(\d+-)?\d{1,2}(:\d{2}){1,2}$")]
-    """[days-]hours:minutes[:seconds]; two minutes before it, the sweep stops cleanly, to be submitted again."""
+    resources: CustomResources = Field(default_factory=dict)
+    """Custom resources of a node by name."""
+    time_limit: str
+    """[days-]hours:minutes:seconds; two minutes before it, the sweep stops cleanly, to be submitted again."""
     partition: str | None = None
     """Of the job."""
     account: str | None = None
     """To charge."""
+
+    @field_validator("time_limit", mode="before")
+    @classmethod
+    def _check_time_limit(cls, limit: object) -> object:
+        if not isinstance(limit, str) or TIME_LIMIT.fullmatch(limit) is None:
+            raise ValueError(
+                f"`time_limit` must be hours:minutes:seconds in quotes, with days and a hyphen before if need be, but "
+                f"is {limit!r} (YAML reads 4:00:00 without quotes as a number, and Slurm 4:00 as minutes:seconds); for "
+                'example "4:00:00" or "1-12:00:00"'
+            )
+        return limit
 
 
 KINDS: dict[str, type[ClusterDescription]] = {

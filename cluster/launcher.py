@@ -16,6 +16,8 @@ PORT = 6379
 TOKEN = "~/.ray/auth_token"  # noqa: S105 - where it lies, not what it is
 """Ray's authentication token, on this machine and on every node; `ray get-auth-token --generate` makes one."""
 HEAD = "head"
+SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+"""The roles of a service account alone say what it may do."""
 
 
 def launcher_config(description: LaunchedCluster) -> dict[str, Any]:
@@ -61,12 +63,17 @@ def _machines(description: LaunchedCluster) -> dict[str, Any]:
         name: {
             "min_workers": group.min_nodes,
             "max_workers": group.max_nodes,
-            "resources": {},
+            "resources": _resources(group),
             "node_config": node_config(description, group),
         }
         for name, group in description.groups.items()
     }
-    types[HEAD] = {"max_workers": 0, "resources": {}, "node_config": node_config(description, head)}
+    node = node_config(description, head)
+    if isinstance(description, GcpCluster):
+        # Ray's own account, which starts machines and may use storage, stays the head's.
+        node.pop("serviceAccounts", None)
+    # What Ray finds out about the machine, on aws, would win over --num-cpus=0.
+    types[HEAD] = {"max_workers": 0, "resources": {"CPU": 0, "GPU": 0}, "node_config": node}
     return {
         "provider": _provider(description),
         "auth": auth,
@@ -75,6 +82,12 @@ def _machines(description: LaunchedCluster) -> dict[str, Any]:
         "head_node_type": HEAD,
         "available_node_types": types,
     }
+
+
+def _resources(group: InstanceGroup) -> dict[str, int]:
+    gpus = group.num_accelerators if group.gpus is None and group.accelerator is not None else group.gpus
+    known = {"CPU": group.cpus, "GPU": gpus}
+    return {**{name: amount for name, amount in known.items() if amount is not None}, **group.resources}
 
 
 def _provider(description: CloudCluster) -> dict[str, Any]:
@@ -99,6 +112,10 @@ def _aws_node(description: CloudCluster, group: InstanceGroup) -> dict[str, Any]
     }
     if group.spot:
         node["InstanceMarketOptions"] = {"MarketType": "spot"}
+    assert isinstance(description, AwsCluster)
+    if description.instance_profile is not None:
+        key = "Arn" if description.instance_profile.startswith("arn:") else "Name"
+        node["IamInstanceProfile"] = {key: description.instance_profile}
     return node
 
 
@@ -116,4 +133,7 @@ def _gcp_node(description: CloudCluster, group: InstanceGroup) -> dict[str, Any]
         scheduling.append({"onHostMaintenance": "TERMINATE"})
     if scheduling:
         node["scheduling"] = scheduling
+    assert isinstance(description, GcpCluster)
+    if description.service_account is not None:
+        node["serviceAccounts"] = [{"email": description.service_account, "scopes": [SCOPE]}]
     return node

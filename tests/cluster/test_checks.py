@@ -88,6 +88,33 @@ def test_existing_ray_that_others_reach_or_overhear_is_warned_of(monkeypatch, ke
         assert part in warning
 
 
+def test_slurm_where_shellcheck_is_absent_is_a_note_and_nothing_that_is_missing(monkeypatch, tmp_path):
+    for tool in ("sbatch", "squeue", "scancel"):
+        (tmp_path / tool).touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    description = load_description(str(CONFIGS / "slurm.yaml"))
+    assert missing(description) == []
+    (note,) = warnings(description)
+    assert "shellcheck isn't on PATH" in note
+    (tmp_path / "shellcheck").touch(mode=0o755)
+    assert warnings(description) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "num_warnings"),
+    [
+        ("export A=1", 1),
+        ("module load cuda", 1),
+        ("cd /opt/rocore-tune && make setup", 0),
+        ("sudo mount a:/b /c", 0),
+    ],
+)
+def test_setup_of_launched_machines_that_does_not_reach_ray_is_warned_of(command, num_warnings):
+    found = warnings(load_description(str(CONFIGS / "ssh.yaml"), {"setup": [command]}))
+    assert len(found) == num_warnings
+    assert all("Ray starts in another one; write it into ~/.bashrc" in warning for warning in found)
+
+
 def test_answers_says_which_ray_takes_jobs(monkeypatch):
     asked = []
     monkeypatch.setattr("cluster.checks.connect", lambda address, timeout_s: asked.append(address))

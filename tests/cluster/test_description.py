@@ -12,6 +12,13 @@ from rocore.errors import ConfigError
 ROOT = Path(__file__).parents[2]
 
 
+KUBERNETES = (
+    "kind: kubernetes, project: /p, shared: /s, image: i, volume_claim: v, head: {cpus: 1, memory_gib: 1}, "
+    "groups: {a: {cpus: 1, memory_gib: 1}}"
+)
+SLURM = "kind: slurm, nodes: 1, cpus_per_node: 1, project: /p, shared: /s"
+
+
 def write(folder, text):
     path = folder / "here.yaml"
     path.write_text(text, encoding="utf-8")
@@ -72,8 +79,33 @@ def test_description_holds_the_address_of_its_kind(tmp_path, text, address):
         ("{kind: local, name: ''}", "`name`: string should have at least 1 character"),
         ("{kind: local, name: 'a b'}", "`name`: string should match pattern"),
         (
-            "{kind: slurm, nodes: 1, cpus_per_node: 1, time_limit: long, project: /p, shared: /s}",
-            "`time_limit`: string should match pattern .*, but got 'long'",
+            "{kind: aws, region: r, image: i, ssh_user: u, project: /p, shared: /s, head: h, "
+            "groups: {a: {instance: x, max_nodes: 2, resources: {GPU: 1}}}}",
+            "`resources` must name custom resources alone, but names GPU, which Ray counts itself",
+        ),
+        (
+            "{kind: aws, region: r, image: i, ssh_user: u, project: /p, shared: /s, head: h, "
+            "groups: {a: {instance: x, max_nodes: 2}}, instance_profile: 'arn:aws:iam::1:role/x'}",
+            "`instance_profile`: string should match pattern .*, but got 'arn:aws:iam::1:role/x'",
+        ),
+        (
+            "{kind: gcp, project_id: p, region: r, zone: z, image: i, ssh_user: u, project: /p, shared: /s, head: h, "
+            "groups: {a: {instance: x, max_nodes: 2}}}",
+            r"`groups\.a\.cpus` must say how many CPUs .* \(`min_nodes` 0 of 2\), but isn't given",
+        ),
+        (
+            f"{{{KUBERNETES}, name: 9lives}}",
+            "`name` must begin with a letter, .* on kubernetes, .*, but is '9lives'",
+        ),
+        (f"{{{KUBERNETES}, name: lives-}}", "`name` must begin with a letter, end with .*, but is 'lives-'"),
+        (f"{{{KUBERNETES}, name: {'a' * 54}}}", "`name` must .* have 53 characters at most on kubernetes"),
+        (
+            f"{{{KUBERNETES}, setup: [module load cuda]}}",
+            "`setup` must be empty on kubernetes, .*, but holds 'module load cuda'; build it into `image`",
+        ),
+        (
+            f"{{{KUBERNETES}, env_from_secret: 'KEY=value'}}",
+            "`env_from_secret`: string should match pattern .*, but got 'KEY=value'",
         ),
         (
             "{kind: aws, region: r, image: i, ssh_user: u, project: /p, shared: /s, head: h, "
@@ -85,6 +117,28 @@ def test_description_holds_the_address_of_its_kind(tmp_path, text, address):
 def test_description_where_a_key_is_wrong_says_what_must_hold(tmp_path, text, message):
     with pytest.raises(ConfigError, match=message):
         load_description(write(tmp_path, text))
+
+
+@pytest.mark.parametrize("limit", ["4:00:00", "100:00:00", "1-12:00:00"])
+def test_time_limit_is_what_slurm_takes_for_hours(tmp_path, limit):
+    assert load_description(write(tmp_path, f"{{{SLURM}, time_limit: '{limit}'}}")).time_limit == limit
+
+
+@pytest.mark.parametrize(
+    ("limit", "value"),
+    [("long", "'long'"), ("'4:00'", "'4:00'"), ("'1:75:00'", "'1:75:00'"), ("4:00:00", "14400")],
+)
+def test_time_limit_that_slurm_or_yaml_takes_for_something_else_is_refused(tmp_path, limit, value):
+    with pytest.raises(ConfigError, match=f"`time_limit` must be hours:minutes:seconds .* is {value} "):
+        load_description(write(tmp_path, f"{{{SLURM}, time_limit: {limit}}}"))
+
+
+def test_gcp_machines_whose_number_is_fixed_need_no_cpus(tmp_path):
+    text = (
+        "{kind: gcp, project_id: p, region: r, zone: z, image: i, ssh_user: u, project: /p, shared: /s, head: h, "
+        "groups: {a: {instance: x, min_nodes: 2, max_nodes: 2}}}"
+    )
+    assert load_description(write(tmp_path, text)).kind == "gcp"
 
 
 def test_description_is_found_by_name_under_configs(monkeypatch):

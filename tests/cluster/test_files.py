@@ -8,7 +8,6 @@ import yaml
 from cluster.checks import check_files
 from cluster.description import load_description
 from cluster.files import rendered
-from cluster.kuberay import unknown_fields
 from cluster.launcher import launcher_config
 from cluster.ray_launcher import check_launcher_config
 from cluster.sweep_line import SweepLine, sweep_name
@@ -100,20 +99,6 @@ def test_slurm_job_writes_to_one_log_that_the_login_node_sees():
     job = f"slurm_{sweep_name('/scratch/me/rocore/a')}"
     assert f"#SBATCH --job-name={job}\n" in script
     assert f"#SBATCH --output=/scratch/me/rocore/{job}.log\n#SBATCH --open-mode=append\n" in script
-
-
-@pytest.mark.parametrize(
-    ("change", "path"),
-    [
-        ({"specs": {}}, "specs"),
-        ({"spec": {"workerGroupSpecs": [{"maxReplica": 3}]}}, "spec.workerGroupSpecs[0].maxReplica"),
-        ({"spec": {"rayVersion": {"a": 1}}}, "spec.rayVersion"),
-        ({"kind": "RayService"}, "kind RayService"),
-    ],
-)
-def test_manifest_with_a_field_that_kuberay_does_not_publish_names_it(change, path):
-    manifest = yaml.safe_load(files_of("kubernetes")["raycluster.yaml"]) | change
-    assert unknown_fields(manifest) == [path]
 
 
 def test_slurm_script_that_the_shell_would_refuse_is_refused():
