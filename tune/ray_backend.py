@@ -1,11 +1,9 @@
 """Imports Ray: starts or joins a Ray, runs trials on it, and leaves nothing behind."""
 
 import logging
-import math
 import os
 import shutil
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
@@ -26,6 +24,7 @@ from tune.ledger import Ledger
 from tune.optuna_study import Study, quiet_optuna
 from tune.others import Others
 from tune.ray_callbacks import LedgerCallback
+from tune.ray_nodes import ClusterRoom, concurrency, node_resources
 from tune.ray_pack import PROXY_CPU, PackedTrial, packs
 from tune.ray_scheduler import FirstCome, NamedASHA, make_scheduler
 from tune.ray_searcher import LedgerSearcher
@@ -35,7 +34,6 @@ from tune.sweep_directory import RAY, SweepDirectory
 from tune.trial import Trial
 
 START_TRIES = 3
-ROOM_PERIOD_S = 2.0
 MOST_AT_ONCE = 1000
 """Tune's own limit where the cluster's room decides; Tune takes no limit for one trial at a time."""
 QUIET = {
@@ -73,34 +71,6 @@ def ray_session(resources: ResourcesConfig, log_folder: Path) -> Iterator[None]:
             ray.shutdown()
             if own and resources.temp_dir is None:
                 shutil.rmtree(temporary, ignore_errors=True)
-
-
-def cluster_resources() -> dict[str, float]:
-    """Return what the Ray of this session holds."""
-    return dict(ray.cluster_resources())
-
-
-def concurrency(resources: ResourcesConfig, available: Mapping[str, float]) -> int:
-    """Return how many trials run at once."""
-    if resources.max_concurrent_trials is not None:
-        return resources.max_concurrent_trials
-    share = {"CPU": resources.cpus_per_trial, "GPU": resources.gpus_per_trial, **resources.custom}
-    limits = [available.get(kind, 0.0) / wanted for kind, wanted in share.items() if wanted]
-    return max(1, math.floor(min(limits)))
-
-
-class ClusterRoom:
-    """How many trials a cluster that grows and shrinks may be given now; asks it once in a while only."""
-
-    def __init__(self, resources: ResourcesConfig) -> None:
-        self._resources, self._number, self._asked_at = resources, 0, -math.inf
-
-    def __call__(self) -> int:
-        """Return what it holds and one more: a trial that waits is what lets a cluster grow."""
-        if time.monotonic() - self._asked_at > ROOM_PERIOD_S:
-            self._number = concurrency(self._resources, ray.cluster_resources()) + 1
-            self._asked_at = time.monotonic()
-        return self._number
 
 
 def check_resources(resources: ResourcesConfig, available: Mapping[str, float]) -> None:
@@ -196,7 +166,7 @@ def _end_what_has_ended(ledger: Ledger, role: str, stopped: Set[str]) -> None:
 
 def _fit(sweep: Sweep, searcher: LedgerSearcher, scheduler: TrialScheduler, trainable: type[Trial]) -> None:
     resources, size = sweep.config.resources, sweep.config.trial.pack
-    at_once = concurrency(resources, ray.cluster_resources())
+    at_once = concurrency(resources, node_resources())
     if size == 1:
         if resources.address is not None and resources.max_concurrent_trials is None:
             searcher.room, at_once = ClusterRoom(resources), MOST_AT_ONCE

@@ -48,7 +48,7 @@ class LedgerCallback(ray_tune.Callback):
         """
         name = trial.config["spec"]["name"]
         if result.get("disk_full"):
-            raise DiskFullError(str(result["error"]))
+            raise self._disk_full(trial, result, str(result["error"]))
         if result.get("store_away"):
             raise StorageAwayError(str(result["error"]))
         if result.get("failed"):
@@ -63,12 +63,14 @@ class LedgerCallback(ray_tune.Callback):
         Raises:
             DiskFullError: If a checkpoint couldn't be written.
             StorageAwayError: If it couldn't reach its object store.
+            SweepError: If no pack of trials starts.
         """
         spec, error = trial.config["spec"], _error_of(trial)
-        if isinstance(cause := getattr(error, "cause", None), StorageAwayError):
-            raise StorageAwayError(str(cause))
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, StorageAwayError | SweepError):
+            raise type(cause)(str(cause))
         if is_disk_full(error if isinstance(error, BaseException) else None):
-            raise DiskFullError(_cause(error))
+            raise self._disk_full(trial, trial.last_result or {}, _cause(error))
         again, with_node = not isinstance(error, OutOfMemoryError), went_with_node(error)
         if self.ledger.lose(spec["name"], _cause(error), again=again, with_node=with_node):
             self.searcher.wait(spec)
@@ -88,6 +90,13 @@ class LedgerCallback(ray_tune.Callback):
                 f"with `rocore sweep --resume {self.ledger.directory.root}`"
             )
 
+    def _disk_full(self, trial: RayTrial, result: Mapping[str, Any], error: str) -> DiskFullError:
+        return DiskFullError(
+            f"every node must have room to write to, but {_node_of(trial, result)}, where trial "
+            f"{trial.config['spec']['name']} ran, has none: {error}; nothing is lost: free some there, then go on with "
+            f"`rocore sweep --resume {self.ledger.directory.place}`"
+        )
+
 
 def went_with_node(error: object) -> bool:
     """Tell whether a process was lost because its node was: killed, cut off or taken away."""
@@ -103,6 +112,15 @@ def dead_processes() -> list[str]:
     node = ray._private.worker._global_node
     dead = [] if node is None else [kind for kind, _ in node.dead_processes()]
     return [kind for kind in dead if kind in ("raylet", "gcs_server")]
+
+
+def _node_of(trial: RayTrial, result: Mapping[str, Any]) -> str:
+    """Return how a user finds the node of a trial: by what failed there, else by what Ray adds to a result."""
+    host, address = result.get("hostname"), result.get("node_ip") or trial.node_ip
+    failed_on = result.get("failed_on", host)
+    if failed_on != host:  # a pack's actor, elsewhere than its proxy
+        return f"node {failed_on}"
+    return f"node {host} ({address})" if host and address else f"node {host or address or 'unknown'}"
 
 
 def _error_of(trial: RayTrial) -> object:

@@ -13,7 +13,7 @@ from typing import Any
 
 import ray
 
-from rocore.errors import ConfigError
+from rocore.errors import ConfigError, SweepError
 from tune.config import ResourcesConfig
 from tune.pack import Pack
 from tune.trial import StoredTrainable
@@ -22,6 +22,10 @@ from tune.trial_run import Result
 PROXY_CPU = 0.01
 """CPU share of a proxy, taken from its actor's."""
 JOIN_TIMEOUT_S = 600.0
+"""How long a pack that runs may take to answer."""
+START_TIMEOUT_S = 1800.0
+"""How long a trial waits for the first pack: longer than a node takes to start."""
+JOIN_PERIOD_S = 0.1
 
 
 class PackActor:
@@ -53,24 +57,31 @@ class PackedTrial(StoredTrainable):
     """A member of a pack, to Ray Tune an ordinary trial."""
 
     def setup(self, config: dict[str, Any], packs: Sequence[Any] = ()) -> None:
-        """Join the first pack with room."""
-        self._packs = packs
-        self._join(config["spec"])
+        """Remember what to do; a pack is joined at the first step, where an error can be reported."""
+        self._packs, self._spec = packs, config["spec"]
+        self._pack: Any = None
+        self._ready = [pack.__ray_ready__.remote() for pack in packs]
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Leave for another trial."""
         self.cleanup()
-        self._join(new_config["spec"])
+        self._spec, self._pack = new_config["spec"], None
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train an epoch; the loss of the actor is the loss of this trial's process."""
-        result: Result = ray.get(self._pack.advance.remote(self._name))
+        """Train an epoch; the loss of the actor is the loss of this trial's process.
+
+        Raises:
+            SweepError: If no pack starts.
+        """
+        if self._pack is None:
+            self._pack = self._join()
+        result: Result = ray.get(self._pack.advance.remote(self._member))
         return result
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write the member's checkpoint here, wherever the actor runs."""
-        files: dict[str, bytes] = ray.get(self._pack.checkpoint.remote(self._name))
+        files: dict[str, bytes] = ray.get(self._pack.checkpoint.remote(self._member))
         for relative, content in files.items():
             path = Path(checkpoint_dir) / relative
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,21 +89,35 @@ class PackedTrial(StoredTrainable):
 
     def cleanup(self) -> None:
         """Leave the pack; one that is gone needs no goodbye."""
+        if self._pack is None:
+            return
         try:
-            ray.get(self._pack.leave.remote(self._name))
+            ray.get(self._pack.leave.remote(self._member))
         except ray.exceptions.RayActorError:
             return
 
-    def _join(self, spec: Mapping[str, Any]) -> None:
-        self._name = str(spec["name"])
-        deadline = time.monotonic() + JOIN_TIMEOUT_S
-        while time.monotonic() < deadline:
-            for pack in self._packs:
-                if ray.get(pack.join.remote(self._name, spec)):
-                    self._pack = pack
-                    return
-            time.sleep(0.1)  # a member that was stopped is about to leave
-        raise TimeoutError(f"no pack had room for trial {self._name} within {JOIN_TIMEOUT_S:.0f} s")
+    @property
+    def _member(self) -> str:
+        return str(self._spec["name"])
+
+    def _join(self) -> Any:
+        """Wait for a pack with room and join it.
+
+        A pack that the cluster has no place for is passed over, so that it keeps nobody from one that runs.
+        """
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            ready, _ = ray.wait(self._ready, num_returns=len(self._ready), timeout=0)
+            for pack in (pack for pack, ref in zip(self._packs, self._ready, strict=True) if ref in ready):
+                if ray.get(pack.join.remote(self._member, self._spec), timeout=JOIN_TIMEOUT_S):
+                    return pack
+            if not ready and time.monotonic() > deadline:
+                raise SweepError(
+                    f"packs must start within {START_TIMEOUT_S:.0f} s, but none of {len(self._packs)} did: no node has "
+                    "a trial's share (`resources`) free; free some, then go on with `rocore sweep --resume`"
+                )
+            # A member that was stopped is about to leave, or a node about to start.
+            time.sleep(JOIN_PERIOD_S)
 
 
 @contextmanager

@@ -54,20 +54,16 @@ def count_concurrent(sweep: Sweep) -> int:
     Raises:
         ConfigError: If not even one does, or a cluster can't be reached.
     """
-    from tune import ray_backend
+    from tune import ray_backend, ray_nodes
 
     resources = sweep.config.resources
     if resources.address is None:
         num_gpus = len(rocore.describe_environment()["gpus"])
-        available = {"CPU": float(os.cpu_count() or 1), "GPU": float(num_gpus)}
-        ray_backend.check_resources(resources, available)
-    else:
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            ray_backend.ray_session(resources, Path(folder)),
-        ):
-            available = ray_backend.cluster_resources()
-    return ray_backend.concurrency(resources, available)
+        here = {"CPU": float(os.cpu_count() or 1), "GPU": float(num_gpus)}
+        ray_backend.check_resources(resources, here)
+        return ray_nodes.concurrency(resources, [here])
+    with tempfile.TemporaryDirectory() as folder, ray_backend.ray_session(resources, Path(folder)):
+        return ray_nodes.concurrency(resources, ray_nodes.node_resources())
 
 
 def read_capacity(sweep: Sweep, out: Path) -> Capacity:

@@ -8,6 +8,7 @@ RoCORE keys), `objective` (the sweep's), `num_threads`, its `folder` in the swee
 import gc
 import json
 import math
+import platform
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -77,6 +78,7 @@ class TrialRun:
             "finished": False,
             "failed": True,
             "disk_full": is_disk_full(error),
+            "failed_on": platform.node(),
             "store_away": isinstance(error, StorageAwayError),
             "done": True,
             "error": str(error) or type(error).__name__,

@@ -10,7 +10,7 @@ by the next one.
 import fcntl
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -61,10 +61,12 @@ class TrunkCache:
         device: torch.device,
         progress: Progress,
         others: tuple[int, ...] = (),
+        share: bool = False,
     ) -> dict[int, TokenStore]:
         """Attach the entries of a pool for several output layers, building those that are missing in one trunk pass.
 
-        `others` are output layers that are built in the same pass, if there is one, and not attached.
+        `others` are output layers that are built in the same pass, if there is one, and not attached. What is built
+        goes to the store; with `share` that is given what was here before, too, where it lacks it.
 
         Raises:
             CacheError: If an entry can't be written.
@@ -74,8 +76,10 @@ class TrunkCache:
             return TrunkKey(source.fingerprint, encoder.fingerprint, r, precision, max_pieces)
 
         keys = {r: key(r) for r in output_layers}
+        warm = keys.values() if share else ()
         stores, faults = self._attach(keys)
         if not faults:
+            self._push((), warm)
             return stores
         built: dict[int, TrunkKey] = {}
         try:
@@ -103,9 +107,17 @@ class TrunkCache:
                 f"the trunk cache must give back what was written, but {self.folder}: {next(iter(faults.values()))}; "
                 "check the disk or set `cache.root` (or ROCORE_CACHE) to another folder"
             )
-        if self.store is not None:  # without the lock: who waits for it needs no upload
-            self.store.push({key: self.folder / key.digest for key in built.values()})
+        self._push(built.values(), warm)  # without the lock: who waits for it needs no upload
         return stores
+
+    def _push(self, built: Iterable[TrunkKey], warm: Iterable[TrunkKey]) -> None:
+        """Upload what was built, and of what was here before, what the store lacks."""
+        if self.store is None:
+            return
+        keys = dict.fromkeys(built)
+        keys |= dict.fromkeys(key for key in warm if key not in keys and self.store.num_bytes(key) is None)
+        if keys:
+            self.store.push({key: self.folder / key.digest for key in keys})
 
     def _attach(self, keys: Mapping[int, TrunkKey]) -> tuple[dict[int, TokenStore], dict[int, str]]:
         """Map the entries that are whole; return, for the others, what is wrong."""

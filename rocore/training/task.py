@@ -121,7 +121,7 @@ def prepare(config: Config, progress: Progress = silent) -> Prepared:
 
 
 def build_trunk_cache(config: Config, output_layers: Iterable[int], progress: Progress = silent) -> None:
-    """Fill the cache for several output layers in one trunk pass, so that trials only map it.
+    """Fill the cache, and its store, for several output layers in one trunk pass, so that trials only map it.
 
     Raises:
         RocoreError: As `prepare` does.
@@ -131,7 +131,7 @@ def build_trunk_cache(config: Config, output_layers: Iterable[int], progress: Pr
     layers = tuple(sorted(set(output_layers)))
     for r in layers:
         encoder.check_output_layer(r)
-    _stores(config, corpus, encoder, layers, resolve_device(config.train.device), progress)
+    _stores(config, corpus, encoder, layers, resolve_device(config.train.device), progress, share=True)
 
 
 def _stores(
@@ -141,6 +141,8 @@ def _stores(
     output_layers: tuple[int, ...],
     device: torch.device,
     progress: Progress,
+    *,
+    share: bool = False,
 ) -> list[dict[int, TokenStore]]:
     """Attach the pools of a corpus: one where known and novel rows share it, else two."""
     cache = TrunkCache(cache_root(config.cache.root), config.cache.max_gib, config.cache.store)
@@ -155,6 +157,7 @@ def _stores(
             device=device,
             progress=progress,
             others=config.cache.layers,
+            share=share,
         )
         for pool in pools
     ]

@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rocore.config import BuiltinConfig
+from rocore.config import BuiltinConfig, make_config, override
 from rocore.data.builtin import generate
 from rocore.data.instance import Source
 from rocore.downloads import cache_root
@@ -22,6 +22,8 @@ from rocore.encoder.cache import TrunkCache, TrunkKey
 from rocore.encoder.cache_admin import list_entries
 from rocore.errors import CacheError
 from rocore.progress import silent
+from rocore.storage import Storage
+from rocore.training.task import build_trunk_cache
 
 FILES = ("hidden.bin", "index.safetensors", "entry.json", "used")
 
@@ -95,6 +97,49 @@ def test_get_builds_other_layers_in_the_same_pass_and_none_where_nothing_is_miss
     assert set(get(3, others=(2, 3, 4))) == {3}
     get(4, others=(2, 3, 4, 5))
     assert passes == [[2, 3, 4]]
+
+
+def test_get_that_shares_gives_the_store_what_was_here_before(get, passes, tmp_path):
+    get(2)
+    machine = {"root": TrunkCache(tmp_path / "cache", store=f"file://{tmp_path}/store")}
+    get(2, **machine)
+    assert not (tmp_path / "store").exists()
+    get(2, share=True, **machine)
+    get(2, 3, share=True, **machine)
+    get(2, 3, root=TrunkCache(tmp_path / "other", store=f"file://{tmp_path}/store"))
+    assert passes == [[2], [3]]
+
+
+def test_get_that_shares_leaves_what_the_store_has(get, tmp_path, monkeypatch):
+    machine = {"root": TrunkCache(tmp_path / "cache", store=f"file://{tmp_path}/store")}
+    get(2, 3, **machine)
+    pushed = []
+    monkeypatch.setattr(machine["root"].store, "push", pushed.append)
+    get(2, 3, share=True, **machine)
+    assert pushed == []
+
+
+def test_build_trunk_cache_leaves_every_layer_in_the_store(monkeypatch, tmp_path):
+    def write_zeros(encoder, tokenized, outputs, **_options):
+        for path in outputs.values():
+            path.write_bytes(bytes(len(tokenized.piece_ids) * encoder.hidden_size * 4))
+
+    monkeypatch.setattr(cache_module, "run_trunk", write_zeros)
+    builtin = {"num_known_relations": 4, "num_novel_relations": 3, "instances_per_relation": 8}
+    config = make_config(
+        {
+            "data": {"builtin": builtin},
+            "encoder": {"precision": "fp32"},
+            "cache": {"root": str(tmp_path / "c")},
+        },
+        "test",
+    )
+    build_trunk_cache(config, [1, 2])
+    store = f"file://{tmp_path}/store"
+    build_trunk_cache(override(config, {"cache.store": store}), [1, 2, 3])
+    held = {name.split("/")[0] for name in Storage.at(store).files()}
+    assert held == {entry.name for entry in entries(tmp_path, "c")}
+    assert len(held) == 6
 
 
 def test_get_a_second_time_builds_nothing(get, passes, tmp_path):

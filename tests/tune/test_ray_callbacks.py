@@ -29,6 +29,8 @@ EPOCH = {
     "scalars": '{"loss/pair": 2.0}',
     "metrics": "null",
 }
+NODE = {"hostname": "worker-7", "node_ip": "10.0.0.7"}
+NO_ROOM = r"node worker-7 \(10.0.0.7\), where trial 0002 ran, has none: .*No space left.* free some there, .*--resume"
 AWAY = "the store was asked for 180 s"
 FAILED = {"objective": 0.0, "failed": True, "disk_full": False, "error": "loss is nan", "traceback": "line 3"}
 FULL = "[Errno 28] No space left on device"
@@ -46,6 +48,8 @@ def make_trial(tmp_path):
             config={"spec": SPEC},
             pickled_error_file=str(path),
             error_file=str(tmp_path / "error.txt"),
+            last_result=NODE,
+            node_ip="10.0.0.7",
             run_metadata=SimpleNamespace(pickled_error_filename="error.pkl"),
         )
 
@@ -80,11 +84,14 @@ def test_callback_ends_a_trial_that_says_why_it_failed(callback, ledger, make_tr
     assert (ledger.records["0002"].state, ledger.records["0002"].error) == ("failed", "loss is nan")
 
 
-def test_callback_stops_the_sweep_and_not_the_trial_where_the_disk_is_full(callback, ledger, make_trial):
-    with pytest.raises(DiskFullError, match="No space left"):
-        callback.on_trial_result(0, [], make_trial(), FAILED | {"disk_full": True, "error": FULL})
+def test_callback_stops_the_sweep_and_names_the_node_where_the_disk_is_full(callback, ledger, make_trial):
+    full = FAILED | {"disk_full": True, "error": FULL, "failed_on": "worker-7"}
+    with pytest.raises(DiskFullError, match=NO_ROOM):
+        callback.on_trial_result(0, [], make_trial(), full | NODE)
+    with pytest.raises(DiskFullError, match=r"node worker-8, where trial 0002 ran"):
+        callback.on_trial_result(0, [], make_trial(), full | NODE | {"failed_on": "worker-8"})
     saving = RayTaskError("save", FULL, RuntimeError("I/O error: No space left on device (os error 28)"))
-    with pytest.raises(DiskFullError, match="No space left"):
+    with pytest.raises(DiskFullError, match=NO_ROOM):
         callback.on_trial_error(0, [], make_trial(saving))
     assert ledger.records["0002"].state == "running"
 
@@ -94,6 +101,13 @@ def test_callback_stops_the_sweep_and_not_the_trial_where_the_store_stays_away(c
         callback.on_trial_result(0, [], make_trial(), FAILED | {"store_away": True, "error": AWAY})
     with pytest.raises(StorageAwayError, match="asked for 180 s"):
         callback.on_trial_error(0, [], make_trial(RayTaskError("save", AWAY, StorageAwayError(AWAY))))
+    assert ledger.records["0002"].state == "running"
+
+
+def test_callback_ends_the_sweep_where_no_pack_starts(callback, ledger, make_trial):
+    said = "a pack must start within 1800 s"
+    with pytest.raises(SweepError, match=said):
+        callback.on_trial_error(0, [], make_trial(RayTaskError("train", said, SweepError(said))))
     assert ledger.records["0002"].state == "running"
 
 
