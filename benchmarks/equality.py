@@ -1,6 +1,6 @@
 """Does the fast path end where the plain one does? Whole runs of both on a cut of FewRel, over seeds.
 
-python -m benchmarks.equality [--data-root data/fewrel] [--seeds 3]
+python -m benchmarks.equality [--data-root data/fewrel] [--seeds 3] [--first-seed 0]
 
 The plain path is benchmarks/plain.py (whole encoder, padded, fp32, five passes a step) with the engine's own
 hyper-parameters, data order and k-means. Its initial weights and its dropout come from another generator: the two
@@ -128,13 +128,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.equality", description=__doc__)
     parser.add_argument("--data-root", default="data/fewrel")
     parser.add_argument("--cache-root")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="how many")
+    parser.add_argument("--first-seed", type=int, default=0)
     arguments = parser.parse_args()
     found: dict[str, list[dict[str, float]]] = {"fast": [], "plain": []}
     with tempfile.TemporaryDirectory() as scratch:
         folder = write_cut(Path(arguments.data_root), Path(scratch) / "cut", cut)
         workload = Workload(str(folder), arguments.cache_root, scratch)
-        for seed in range(arguments.seeds):
+        for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
             for way, figures in compare(workload.config(CASES[0], seed=seed, **KEYS)).items():
                 found[way].append(figures)
                 named = "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
