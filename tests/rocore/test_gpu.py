@@ -10,8 +10,9 @@ import torch
 from rocore.encoder.output_layer import OutputLayer
 from rocore.encoder.tokens import TokenBank
 from rocore.encoder.trunk import hidden_states
+from rocore.training.pack import run_packed_epoch
 from rocore.training.task import TrainingTask
-from rocore.training.trainer import Trainer
+from rocore.training.trainer import EpochReport, Trainer
 
 from .tiny import config_of, encoder_of, source_of, store_of
 
@@ -99,3 +100,34 @@ def test_trainer_on_cuda_goes_on_from_a_checkpoint_of_cpu(tmp_path: Any) -> None
     assert found.epoch == expected.epoch == 3
     assert found.losses == pytest.approx(expected.losses, rel=2e-2, abs=1e-4)
     assert set(second.predict_novel("test").classes.tolist()) <= {0, 1}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_gradients_of_the_output_layer_on_cuda_equal_those_on_cpu(precision: str) -> None:
+    """Sentences with different numbers of span tokens share a group there: no slot that is empty may count."""
+    gradients: dict[str, dict[str, torch.Tensor]] = {}
+    for name in ("cpu", "cuda"):
+        task = task_on(name, precision)
+        layer = OutputLayer(task.encoder, 2).to(task.device)
+        with torch.autocast(name, dtype=torch.bfloat16, enabled=precision == "bf16"):
+            features = layer(task.bank.batch(np.arange(30)))
+        outer = torch.linspace(-1, 1, features.numel(), device=task.device).view(features.shape)
+        (features.float() * outer).sum().backward()
+        gradients[name] = {key: weight.grad.float().cpu() for key, weight in layer.named_parameters()}  # type: ignore[union-attr]
+    for key, expected in gradients["cpu"].items():
+        error = float((gradients["cuda"][key] - expected).abs().max())
+        assert error <= BOUND[precision] * float(expected.abs().max()) + 1e-6, key
+
+
+def test_pack_on_cuda_equals_its_members_alone_and_trains_with_dropout() -> None:
+    configs = [config_of({**TRAINING, "seed": seed}) for seed in (3, 4)]
+    alone, packed = ([Trainer(config, task_on("cuda", "fp32")) for config in configs] for _ in range(2))
+    for trainer in packed[1:]:
+        trainer.task = packed[0].task  # members share a bank
+    for _ in range(2):
+        for found, trainer in zip(run_packed_epoch(packed), alone, strict=True):
+            assert isinstance(found, EpochReport)
+            assert found.losses == pytest.approx(trainer.run_epoch().losses, rel=2e-2, abs=1e-4)
+    noisy = config_of({**TRAINING, "train": {**TRAINING["train"], "dropout": 0.2}})
+    trainer = Trainer(noisy, task_on("cuda", "bf16"))
+    assert all(np.isfinite(list(trainer.run_epoch().losses.values())).all() for _ in range(2))
