@@ -38,8 +38,8 @@ def job(tmp_path):
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
     project = tmp_path / "project"
-    (project / ".venv").mkdir(parents=True)
-    (project / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    project.mkdir()
+    (project / ".venv").symlink_to(sys.prefix)
     shared = tmp_path / "shared"
     shared.mkdir()
     description = SlurmCluster(
