@@ -3,7 +3,7 @@
 Shapes: n sentences and T tokens in a store; B sentences, P tokens, Q span tokens in a batch; H hidden size.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise, repeat
 from typing import Any
@@ -151,54 +151,36 @@ class TokenBank:
     def batch(self, *rows: Rows) -> TokenBatch:
         """Gather the sentences of `rows`, shape (B,), for each member, in that order; B is the same for all."""
         layouts = [self._layout(of_member) for of_member in rows]
-        size, members = len(rows[0]), range(len(rows))
         first_tokens = np.cumsum([0, *(len(layout.within) for layout in layouts[:-1])]).tolist()
         num_queries = _rounded(max(len(layout.spans) for layout in layouts), QUERY_STEPS[self.dtype])
         num_slots = max(layout.num_slots + num_queries - len(layout.spans) for layout in layouts)
-
-        def joined(arrays: Iterable[Rows], firsts: Iterable[int]) -> Tensor:
-            return self._to_device(
-                np.concatenate([a + first for a, first in zip(arrays, firsts, strict=True)])
+        size, num_members = len(rows[0]), len(rows)
+        placed = [
+            _placed(
+                layout,
+                member,
+                first_token=first_token,
+                first_slot=num_slots * member,
+                first_span=2 * size * member,
+                num_queries=num_queries,
+                filling_span=2 * size * num_members,
             )
+            for member, (layout, first_token) in enumerate(zip(layouts, first_tokens, strict=True))
+        ]
+
+        def joined(name: str) -> Tensor:
+            return self._to_device(np.concatenate([getattr(layout, name) for layout in placed]))
 
         return TokenBatch(
             hidden=self._gather(layouts),
             key_mask=self._key_mask(layouts),
-            groups=tuple(
-                replace(
-                    g,
-                    member=k,
-                    first_token=g.first_token + first_tokens[k],
-                    first_slot=g.first_slot + k * num_slots,
-                )
-                for k, layout in enumerate(layouts)
-                for g in layout.groups
-            ),
-            query_tokens=joined(
-                (_filled(layout.query_tokens, num_queries) for layout in layouts), first_tokens
-            ),
-            query_slots=joined(
-                (
-                    np.append(
-                        layout.query_slots, layout.num_slots + np.arange(num_queries - len(layout.spans))
-                    )
-                    for layout in layouts
-                ),
-                (num_slots * k for k in members),
-            ),
-            query_positions=joined(
-                (_filled(layout.query_positions, num_queries) for layout in layouts), (0 for _ in members)
-            ),
-            spans=self._to_device(
-                np.concatenate(
-                    [
-                        _filled(layouts[k].spans + 2 * size * k, num_queries, 2 * size * len(rows))
-                        for k in members
-                    ]
-                )
-            ),
-            num_slots=num_slots * len(rows),
-            size=size * len(rows),
+            groups=tuple(group for layout in placed for group in layout.groups),
+            query_tokens=joined("query_tokens"),
+            query_slots=joined("query_slots"),
+            query_positions=joined("query_positions"),
+            spans=joined("spans"),
+            num_slots=num_slots * num_members,
+            size=size * num_members,
         )
 
     def _layout(self, rows: Rows) -> _Layout:
@@ -270,6 +252,36 @@ class TokenBank:
             tokens = slice(int(ends[first] - room[first]), int(ends[end - 1]))
             hidden = self._hidden[int(self._store[rows[first]])]
             torch.index_select(hidden, 0, self._to_device(index[tokens]), out=out[tokens])
+
+
+def _placed(
+    layout: _Layout,
+    member: int,
+    *,
+    first_token: int,
+    first_slot: int,
+    first_span: int,
+    num_queries: int,
+    filling_span: int,
+) -> _Layout:
+    """Return the queries and groups of a member as they stand in a batch, filled up to `num_queries`."""
+    filling = np.arange(num_queries - len(layout.spans))
+    return replace(
+        layout,
+        groups=tuple(
+            replace(
+                group,
+                member=member,
+                first_token=group.first_token + first_token,
+                first_slot=group.first_slot + first_slot,
+            )
+            for group in layout.groups
+        ),
+        query_tokens=_filled(layout.query_tokens, num_queries) + first_token,
+        query_slots=np.append(layout.query_slots, layout.num_slots + filling) + first_slot,
+        query_positions=_filled(layout.query_positions, num_queries),
+        spans=_filled(layout.spans + first_span, num_queries, filling_span),
+    )
 
 
 def _rounded(count: int, step: int) -> int:
