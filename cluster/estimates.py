@@ -9,6 +9,7 @@ from cluster.address import ClusterError
 from cluster.description import ClusterDescription, ExistingCluster, RemoteCluster
 from cluster.sweep_line import SweepLine, share_settings
 from rocore.config import parse_override, read_yaml, with_overrides
+from rocore.errors import ConfigError
 
 HERE = (
     "resources.address=null",
@@ -38,6 +39,7 @@ def estimate(description: ClusterDescription, line: SweepLine) -> str:
 
     Raises:
         ClusterError: If the dry run doesn't pass.
+        ConfigError: If a trial's share isn't a number.
     """
     command = [sys.executable, "-m", "rocore", "sweep", str(line.config), "--dry-run", "--json"]
     for setting in (*line.overrides, *HERE):
@@ -56,9 +58,16 @@ def estimate(description: ClusterDescription, line: SweepLine) -> str:
 
 
 def _shares(description: ClusterDescription, line: SweepLine) -> tuple[float, float]:
-    """Return CPUs and GPUs of a trial: as the user set them, else as the cluster does, else as the sweep's file."""
+    """Return CPUs and GPUs of a trial: as the user set them, else as the cluster does, else as the sweep's file.
+
+    The dry run doesn't see them.
+    """
     written = read_yaml(line.config).get("resources")
     tree = {"resources": dict(written) if isinstance(written, Mapping) else {}}
     settings = [*share_settings(description), *line.overrides]
     resources = with_overrides(tree, dict(map(parse_override, settings)))["resources"]
-    return float(resources.get("cpus_per_trial", 1)), float(resources.get("gpus_per_trial", 0))
+    shares = {key: resources.get(key, share) for key, share in (("cpus_per_trial", 1), ("gpus_per_trial", 0))}
+    for key, share in shares.items():
+        if isinstance(share, bool) or not isinstance(share, int | float):
+            raise ConfigError(f"`resources.{key}` must be a number, but is {share!r}; correct it")
+    return shares["cpus_per_trial"], shares["gpus_per_trial"]

@@ -180,6 +180,16 @@ def test_check_with_a_sweep_estimates_its_hours(tmp_path, monkeypatch):
     }
 
 
+def test_check_of_a_share_that_is_no_number_says_so(tmp_path, monkeypatch):
+    done = subprocess.CompletedProcess([], 0, stdout=json.dumps({"cpu_hours": 1}), stderr="")
+    monkeypatch.setattr(estimates.subprocess, "run", lambda *_, **__: done)
+    config = tmp_path / "a.yaml"
+    config.write_text("resources: {gpus_per_trial: one}", encoding="utf-8")
+    arguments = ["check", describe(tmp_path, "kind: local"), str(config)]
+    with pytest.raises(ConfigError, match=r"`resources\.gpus_per_trial` must be a number, but is 'one'"):
+        CliRunner().invoke(cluster, arguments, catch_exceptions=False)
+
+
 @pytest.mark.slow
 def test_check_of_a_cluster_of_gpus_estimates_on_a_machine_without(tmp_path):
     path = describe(tmp_path, "{kind: local, cpus_per_trial: 64, gpus_per_trial: 8}")
