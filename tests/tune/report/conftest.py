@@ -99,23 +99,9 @@ def make_final(name, params, level, seeds=(1, 2, 3, 4, 5), failed=()):
     }
 
 
-def make_tree():
-    trials = make_trials()
-    complete = [trial for trial in trials if trial["state"] == "complete"]
-    best = max(complete, key=lambda trial: trial["objective"])
-    second = sorted(complete, key=lambda trial: -trial["objective"])[1]
-    final = [
-        make_final(f"trial-{best['number']}", best["params"], 0.70),
-        make_final(f"trial-{second['number']}", second["params"], 0.69, failed=(3,)),
-        make_final("paper", PAPER, 0.66),
-    ]
-    ours, theirs = (entry["metrics"]["novel_test.b3_f1"]["mean"] for entry in (final[0], final[2]))
+def make_facts():
+    """Return what a sweep was run on and with."""
     return {
-        "schema": 1,
-        "name": "fewrel with MiniLM",
-        "created": "2026-03-01T12:00:00+0000",
-        "synthetic": False,
-        "status": "complete",
         "base_config": {
             "seed": 0,
             "data": {"format": "builtin"},
@@ -137,6 +123,34 @@ def make_tree():
             "num_folds": 2,
             "num_relations": 8,
         },
+        "resources": {"cpus_per_trial": 2.0, "gpus_per_trial": 0.0},
+        "environment": {
+            "python": "3.11.9",
+            "packages": {"torch": "2.13.0", "optuna": "5.0.0"},
+            "gpus": [],
+            "cpus": 2,
+        },
+    }
+
+
+def make_tree():
+    trials = make_trials()
+    complete = [trial for trial in trials if trial["state"] == "complete"]
+    best = max(complete, key=lambda trial: trial["objective"])
+    second = sorted(complete, key=lambda trial: -trial["objective"])[1]
+    final = [
+        make_final(f"trial-{best['number']}", best["params"], 0.70),
+        make_final(f"trial-{second['number']}", second["params"], 0.69, failed=(3,)),
+        make_final("paper", PAPER, 0.66),
+    ]
+    ours, theirs = (entry["metrics"]["novel_test.b3_f1"]["mean"] for entry in (final[0], final[2]))
+    return {
+        **make_facts(),
+        "schema": 1,
+        "name": "fewrel with MiniLM",
+        "created": "2026-03-01T12:00:00+0000",
+        "synthetic": False,
+        "status": "complete",
         "search": {
             "space": SPACE,
             "searcher": "tpe",
@@ -145,7 +159,6 @@ def make_tree():
             "best_trial": best["number"],
             "trials": trials,
         },
-        "resources": {"cpus_per_trial": 2.0, "gpus_per_trial": 0.0},
         "final": final,
         "verdict": {
             "best": final[0]["name"],
@@ -158,12 +171,6 @@ def make_tree():
             "significant": True,
             "text": f"{final[0]['name']} is significantly better than paper (+0.040 novel-test B-cubed F1, "
             "95% interval [+0.031, +0.047], 5 seeds).",
-        },
-        "environment": {
-            "python": "3.11.9",
-            "packages": {"torch": "2.13.0", "optuna": "5.0.0"},
-            "gpus": [],
-            "cpus": 2,
         },
     }
 
