@@ -20,16 +20,6 @@ def node_resources() -> list[Held]:
     return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
 
 
-def share_of(resources: ResourcesConfig) -> dict[str, float]:
-    """Return what a trial takes, by the names that Ray uses."""
-    return {"CPU": resources.cpus_per_trial, "GPU": resources.gpus_per_trial, **resources.custom}
-
-
-def trials_on(node: Held, resources: ResourcesConfig) -> int:
-    """Return how many trials fit on one node."""
-    return min(_shares(kind, node.get(kind, 0.0), part) for kind, part in share_of(resources).items() if part)
-
-
 def concurrency(resources: ResourcesConfig, nodes: Iterable[Held]) -> int:
     """Return how many trials run at once; what is left over on several nodes makes no trial."""
     if resources.max_concurrent_trials is not None:
@@ -62,8 +52,18 @@ class ClusterRoom:
         return self._number
 
 
+def _share(resources: ResourcesConfig) -> dict[str, float]:
+    """Return what a trial takes, by the names that Ray uses."""
+    return {"CPU": resources.cpus_per_trial, "GPU": resources.gpus_per_trial, **resources.custom}
+
+
+def _trials_on(node: Held, resources: ResourcesConfig) -> int:
+    """Return how many trials fit on one node."""
+    return min(_shares(kind, node.get(kind, 0.0), part) for kind, part in _share(resources).items() if part)
+
+
 def _held(resources: ResourcesConfig, nodes: Iterable[Held]) -> int:
-    return sum(trials_on(node, resources) for node in nodes)
+    return sum(_trials_on(node, resources) for node in nodes)
 
 
 def _shares(kind: str, held: float, part: float) -> int:
