@@ -15,7 +15,7 @@ from rocore.encoder.source import Encoder
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 8192}
-"""Few enough that what a layer hands to the next stays in a processor's cache: a fifth faster than 8192 on the CPU."""
+"""On a CPU few enough that what a layer hands to the next stays in its cache; on an accelerator many, to fill it."""
 
 Advance = Callable[[int], None]
 """Told how many sentences were done."""
