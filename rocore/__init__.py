@@ -30,7 +30,14 @@ if TYPE_CHECKING:
     from rocore.training.cost import EpochCost, RunCost, measure_run
     from rocore.training.pack import pack_key, run_packed_epoch
     from rocore.training.run import RunResult, save_run, set_threads, train_run
-    from rocore.training.task import Prepared, TrainingTask, build_trunk_cache, prepare
+    from rocore.training.task import (
+        Prepared,
+        TrainingTask,
+        build_trunk_cache,
+        check_task,
+        prepare,
+        settle_precision,
+    )
     from rocore.training.trainer import EpochReport, Trainer
 
 _HOMES = {
@@ -60,7 +67,9 @@ _HOMES = {
     "Prepared": "rocore.training.task",
     "TrainingTask": "rocore.training.task",
     "build_trunk_cache": "rocore.training.task",
+    "check_task": "rocore.training.task",
     "prepare": "rocore.training.task",
+    "settle_precision": "rocore.training.task",
     "EpochReport": "rocore.training.trainer",
     "Trainer": "rocore.training.trainer",
 }
@@ -88,6 +97,7 @@ __all__ = [
     "TrainingTask",
     "build_trunk_cache",
     "cache_root",
+    "check_task",
     "describe_environment",
     "dump_config",
     "is_url",
@@ -104,6 +114,7 @@ __all__ = [
     "run_packed_epoch",
     "save_run",
     "set_threads",
+    "settle_precision",
     "train_run",
     "write_atomically",
     "write_json",

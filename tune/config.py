@@ -1,7 +1,7 @@
 """The configuration of one sweep: what is searched, by which objective, with what, and how it is compared."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,6 +18,7 @@ from rocore.config import (
     known_keys,
     make_config,
     nearest,
+    override,
     read_yaml,
     with_absolute_paths,
     with_overrides,
@@ -197,6 +198,12 @@ class Sweep:
         first = self.config.reevaluation.first_seed
         start = max((self.config.seed, *self.race_seeds)) + 1 if first is None else first
         return tuple(range(start, start + self.config.reevaluation.num_seeds))
+
+    def in_precision(self, precision: str | None) -> "Sweep":
+        """Return the sweep with `encoder.precision` settled; None leaves it as it is."""
+        if precision is None:
+            return self
+        return replace(self, base=override(self.base, {"encoder.precision": precision}))
 
     def tree(self, params: Mapping[str, Value], seed: int | None = None) -> dict[str, Any]:
         """Return the RoCORE keys of one configuration, unchecked: a trial reports what is wrong with it."""

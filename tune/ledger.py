@@ -117,6 +117,7 @@ class Records:
 
     Attributes:
         begin: What the sweep began with; empty before.
+        precision: What every trial computes in; None before it is settled.
         by_name: Every trial.
         seconds: Time that passed between events, by role; pauses between sessions don't count.
         learned: What the search has heard of other sweeps, in its order.
@@ -126,6 +127,7 @@ class Records:
 
     def __init__(self) -> None:
         self.begin: Event = {}
+        self.precision: str | None = None
         self.by_name: dict[str, TrialRecord] = {}
         self.learned: list[Learned] = []
         self.seconds: Counter[str] = Counter()
@@ -151,11 +153,13 @@ class Records:
             self.by_name[event["name"]] = TrialRecord(**{name: event[name] for name in names})
         elif kind == "session":
             self.history["sessions"] += 1
+        elif kind == "settle":
+            self.precision = event["precision"]
         elif kind == "learn":
             self._learn(event)
         else:
             getattr(self, f"_{kind}")(self.by_name[event["name"]], event)
-        if kind not in ("begin", "session"):
+        if kind not in ("begin", "session", "settle"):
             role = "search" if kind == "learn" else self.by_name[event["name"]].role
             self.seconds[role] += at - self._last  # type: ignore[assignment]
         self._last = at
@@ -267,6 +271,11 @@ class Ledger:
         if not self.state.begin:
             self._write("begin", **facts)
         self._write("session")
+
+    def settle(self, precision: str) -> None:
+        """Note what every trial computes in, once: a sweep that is resumed elsewhere keeps it."""
+        if self.state.precision is None:
+            self._write("settle", precision=precision)
 
     def ask(self, record: TrialRecord) -> None:
         """Note that a trial was proposed."""

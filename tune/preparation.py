@@ -12,6 +12,7 @@ from rocore.errors import ConfigError
 from tune.config import Sweep
 from tune.objective import pseudo_novel_configs
 from tune.space import trunk_configs
+from tune.specification import trial_base
 
 
 @dataclass(frozen=True)
@@ -23,38 +24,52 @@ class Facts:
     environment: dict[str, Any]
     synthetic: bool
     warnings: tuple[str, ...]
+    precision: str | None = None
+    """That every trial computes in; None where the nodes of a cluster have to say."""
+    on_nodes: bool = False
+    """Whether trunks are still to be built, on the nodes of a cluster."""
 
 
 def prepare_sweep(sweep: Sweep) -> Facts:
-    """Check the data and build every frozen trunk that a trial can ask for: trials only map them.
+    """Check the data; where trials run on this machine, build every frozen trunk that they can ask for.
+
+    On a cluster that is left to the nodes, as the machine that starts a sweep may have neither their device nor
+    their disk.
 
     Raises:
         RocoreError: If data, encoder or objective can't be used.
     """
-    base, objective = sweep.base, sweep.config.objective
-    with rocore.progress_bars() as progress:
-        for config, layers in by_output_layer(trunk_configs(base, sweep.config.search.space)):
-            rocore.build_trunk_cache(config, layers, progress)
-        prepared = rocore.prepare(base, progress)
-        if objective.name == "oracle" and prepared.evaluator is None:
-            raise ConfigError(
-                "objective `oracle` needs gold of novel instances, but there is none; use pseudo_novel"
-            )
-        if objective.name == "pseudo_novel":
-            # The known pool serves both roles, so that its trunk is there already.
-            for fold in pseudo_novel_configs(base, objective):
-                rocore.prepare(fold, progress)
+    base, objective, local = trial_base(sweep), sweep.config.objective, sweep.config.resources.address is None
+    checked = rocore.check_task(base)
+    if objective.name == "oracle" and checked.evaluator is None:
+        raise ConfigError(
+            "objective `oracle` needs gold of novel instances, but there is none; use pseudo_novel"
+        )
+    if objective.name == "pseudo_novel":
+        for fold in pseudo_novel_configs(base, objective):
+            rocore.check_task(fold)
+    if local:
+        with rocore.progress_bars() as progress:
+            for config, layers in trunk_groups(sweep):
+                rocore.build_trunk_cache(config, layers, progress)
     return Facts(
-        data=describe_data(base, prepared.corpus),
+        data=describe_data(base, checked.corpus),
         encoder=base.encoder.model_dump(mode="json"),
         environment={
             **rocore.describe_environment(),
-            "fingerprints": dict(prepared.fingerprints),
+            "fingerprints": dict(checked.fingerprints),
             "command_line": ["rocore", *sys.argv[1:]],
         },
-        synthetic=prepared.corpus.synthetic,
-        warnings=tuple(prepared.warnings),
+        synthetic=checked.corpus.synthetic,
+        warnings=tuple(checked.warnings),
+        precision=rocore.settle_precision(base) if local else None,
+        on_nodes=not local,
     )
+
+
+def trunk_groups(sweep: Sweep) -> list[tuple[Config, list[int]]]:
+    """Return every frozen trunk that a trial can ask for, by what one trunk pass can make."""
+    return by_output_layer(trunk_configs(trial_base(sweep), sweep.config.search.space))
 
 
 def by_output_layer(configs: Sequence[Config]) -> list[tuple[Config, list[int]]]:

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import ray
 
@@ -18,6 +19,25 @@ Held = Mapping[str, float]
 def node_resources() -> list[Held]:
     """Return what each node holds that is alive now."""
     return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+
+
+@dataclass(frozen=True)
+class TrialNode:
+    """A node that is alive, and how many trials fit on it: one at least."""
+
+    node_id: str
+    address: str
+    num_trials: int
+
+
+def trial_nodes(resources: ResourcesConfig) -> list[TrialNode]:
+    """Return the nodes on which trials can run."""
+    nodes = [
+        TrialNode(node["NodeID"], node["NodeManagerAddress"], _trials_on(node["Resources"], resources))
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+    return [node for node in nodes if node.num_trials]
 
 
 def concurrency(resources: ResourcesConfig, nodes: Iterable[Held]) -> int:
@@ -52,14 +72,14 @@ class ClusterRoom:
         return self._number
 
 
-def _share(resources: ResourcesConfig) -> dict[str, float]:
+def share(resources: ResourcesConfig) -> dict[str, float]:
     """Return what a trial takes, by the names that Ray uses."""
     return {"CPU": resources.cpus_per_trial, "GPU": resources.gpus_per_trial, **resources.custom}
 
 
 def _trials_on(node: Held, resources: ResourcesConfig) -> int:
     """Return how many trials fit on one node."""
-    return min(_shares(kind, node.get(kind, 0.0), part) for kind, part in _share(resources).items() if part)
+    return min(_shares(kind, node.get(kind, 0.0), part) for kind, part in share(resources).items() if part)
 
 
 def _held(resources: ResourcesConfig, nodes: Iterable[Held]) -> int:

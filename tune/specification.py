@@ -1,8 +1,10 @@
 """What a trial is told: a plain mapping that travels to any node."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from rocore.config import Config, override
 from tune.config import Sweep, Value
 from tune.ledger import TrialRecord
 from tune.space import trunk_configs
@@ -46,13 +48,17 @@ def record_of(spec: Mapping[str, Any]) -> TrialRecord:
     )
 
 
+def trial_base(sweep: Sweep) -> Config:
+    """Return what every trial starts from: without a GPU share it must not take a GPU that it happens to see."""
+    if sweep.config.resources.gpus_per_trial == 0 and sweep.base.train.device == "auto":
+        return override(sweep.base, {"train.device": "cpu"})
+    return sweep.base
+
+
 def _spec(
     sweep: Sweep, *, name: str, role: str, number: int, params: Mapping[str, Value], seed: int
 ) -> dict[str, Any]:
-    tree, resources = sweep.tree(params, seed), sweep.config.resources
-    if resources.gpus_per_trial == 0 and tree["train"]["device"] == "auto":
-        # A trial without a GPU share must not take one that it happens to see.
-        tree["train"]["device"] = "cpu"
+    tree = replace(sweep, base=trial_base(sweep)).tree(params, seed)
     # A node that lacks a trunk builds those of the whole search in one pass, before its first trial trains.
     configs = trunk_configs(sweep.base, sweep.config.search.space)
     tree["cache"]["layers"] = sorted({config.encoder.output_layer for config in configs})
@@ -64,5 +70,5 @@ def _spec(
         "seed": seed,
         "config": tree,
         "objective": sweep.config.objective.model_dump(mode="json"),
-        "num_threads": sweep.base.train.num_threads or max(1, int(resources.cpus_per_trial)),
+        "num_threads": sweep.base.train.num_threads or max(1, int(sweep.config.resources.cpus_per_trial)),
     }

@@ -1,8 +1,9 @@
 """One whole sweep: prepare, search, re-evaluate, judge, report; new, resumed or extended."""
 
+import json
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,8 @@ from rocore.errors import CheckpointError, ConfigError, DiskFullError, SweepErro
 from tune import racing, reevaluation
 from tune.config import Sweep, Value, load_sweep
 from tune.interruption import stoppable
-from tune.journal import is_disk_full
-from tune.ledger import Ledger, Listener, TrialRecord
+from tune.journal import FILE, is_disk_full
+from tune.ledger import Ledger, Listener, TrialRecord, read_records
 from tune.preparation import Facts, prepare_sweep
 from tune.progress import Progress
 from tune.remote.sweep import RemoteSweep, opened
@@ -110,11 +111,14 @@ def resume_sweep(
         if num_more:
             num_trials = sweep.config.search.num_trials + num_more
             sweep = load_sweep(directory.root / CONFIG, {"search.num_trials": num_trials})
-        return _run(sweep, directory, remote, _prepare(sweep, prepare, echo), echo, trainable)
+        begun = directory.root / FILE
+        settled = sweep.in_precision(read_records(directory.root).precision if begun.is_file() else None)
+        return _run(sweep, directory, remote, _prepare(settled, prepare, echo), echo, trainable)
 
 
 def _prepare(sweep: Sweep, prepare: Callable[[Sweep], Facts], echo: Echo) -> Facts:
-    echo("preparing data, encoder and frozen trunks")
+    local = sweep.config.resources.address is None
+    echo(f"preparing data{', encoder and frozen trunks' if local else ' and encoder'}")
     facts = prepare(sweep)
     for warning in facts.warnings:
         echo(f"note: {warning}")
@@ -140,6 +144,7 @@ def _run(
             steps.begin()
             echo("starting Ray")
             with ray_backend.ray_session(sweep.config.resources, directory.root / "ray"):
+                steps.settle()
                 steps.search()
                 steps.race()
                 steps.reevaluate()
@@ -220,6 +225,22 @@ class _Steps:
         self.directory.write_json("environment.json", self.facts.environment)
         self.ledger.begin({"study": f"{self.sweep.config.name}-{uuid.uuid4().hex[:8]}", **same})
 
+    def settle(self) -> None:
+        """Have the nodes of a cluster build frozen trunks, and settle the precision that all trials compute in."""
+        from tune.ray_trunks import build_trunks
+
+        precision = self.ledger.state.precision or self.facts.precision
+        if self.facts.on_nodes and not self._is_over():
+            precision = build_trunks(self.sweep.in_precision(precision), self.echo)
+        if precision is not None:
+            self.ledger.settle(precision)
+            self.facts = replace(self.facts, encoder={**self.facts.encoder, "precision": precision})
+
+    @property
+    def given(self) -> Sweep:
+        """The sweep as trials are given it, its precision settled; reports and exports keep the user's."""
+        return self.sweep.in_precision(self.ledger.state.precision)
+
     def search(self) -> None:
         """Run the search and write what it found.
 
@@ -240,7 +261,7 @@ class _Steps:
         mirror = StudyMirror(study, self.directory.root / "study.db")
         with Progress(f"{self.sweep.config.name}: search", num_trials) as progress:
             self._listen(progress, self.trials, study, mirror)
-            ray_backend.search(self.sweep, self.ledger, study, others, self.trainable)
+            ray_backend.search(self.given, self.ledger, study, others, self.trainable)
         mirror.close()
         results = self._write_results("searched")
         if not reevaluation.rank(self.trials):
@@ -266,9 +287,9 @@ class _Steps:
                 progress.restored(record)
             self.ledger.listeners = (*self.first_listeners, progress)
             where = racing.run_race(
-                self.sweep,
+                self.given,
                 candidates,
-                lambda specs: ray_backend.run_all(self.sweep, specs, self.ledger, self.trainable),
+                lambda specs: ray_backend.run_all(self.given, specs, self.ledger, self.trainable),
                 lambda: self.races,
             )
         self.chosen = racing.race_finalists(where, candidates, top_k)
@@ -278,12 +299,12 @@ class _Steps:
         """Run the final comparison."""
         from tune import ray_backend
 
-        specs = reevaluation.final_specs(self.sweep, self.chosen)
+        specs = reevaluation.final_specs(self.given, self.chosen)
         seeds = ", ".join(map(str, self.sweep.final_seeds))
         self.echo(f"re-evaluating {', '.join(self.chosen)} over seeds {seeds}{self._done(self.finals)}")
         with Progress(f"{self.sweep.config.name}: final comparison", len(specs)) as progress:
             self._listen(progress, self.finals)
-            ray_backend.run_all(self.sweep, specs, self.ledger, self.trainable)
+            ray_backend.run_all(self.given, specs, self.ledger, self.trainable)
 
     def conclude(self) -> SweepResult:
         """Judge and report."""
@@ -308,6 +329,13 @@ class _Steps:
         """Report what is known, where anything has ended."""
         if self.trials:
             write_reports(self.directory.root, self._write_results("interrupted"))
+
+    def _is_over(self) -> bool:
+        """Tell whether there is nothing left to train: no node need be waited for."""
+        results = self.directory.root / "results.json"
+        if not results.is_file() or len(self.trials) < self.sweep.config.search.num_trials:
+            return False
+        return bool(json.loads(results.read_text(encoding="utf-8"))["status"] == "complete")
 
     def _race(self) -> dict[str, Any]:
         return racing.describe_race(self.sweep, self.candidates, self.races)

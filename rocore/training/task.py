@@ -54,15 +54,30 @@ class TrainingTask:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A task ready to train, what it was made from, and the evaluator (None where novel instances carry no gold)."""
+class Checked:
+    """Data and encoder that serve a run, and the evaluator (None where novel instances carry no gold)."""
 
-    task: TrainingTask
     corpus: Corpus
     splits: Splits
+    encoder: Encoder
     evaluator: Evaluator | None
     warnings: tuple[str, ...]
-    fingerprints: dict[str, str]
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """What tells other data or another encoder apart."""
+        return {
+            "encoder": self.encoder.fingerprint,
+            "known": self.corpus.known.fingerprint,
+            "novel": self.corpus.novel.fingerprint,
+        }
+
+
+@dataclass(frozen=True)
+class Prepared(Checked):
+    """A task ready to train, and what it was made from."""
+
+    task: TrainingTask
 
 
 def resolve_device(name: str) -> torch.device:
@@ -84,6 +99,39 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def settle_precision(config: Config) -> str:
+    """Return `bf16` or `fp32`: what `encoder.precision` comes to on this machine.
+
+    Raises:
+        ConfigError: If `train.device` isn't here.
+    """
+    return resolve_precision(config.encoder.precision, resolve_device(config.train.device))
+
+
+def check_task(config: Config) -> Checked:
+    """Load and check what a run needs, but for its device and its frozen trunk, which may be another machine's.
+
+    Raises:
+        ConfigError: If the configuration can't be satisfied.
+        DataError: If the data can't be used.
+        EncoderError: If the encoder can't be used.
+    """
+    loaded = load_data(config.data)
+    corpus = loaded.corpus
+    splits = make_splits(corpus, config.data, seed=config.seed, incremental=config.incremental.enabled)
+    findings = validate(loaded, splits)
+    raise_errors(findings)
+    encoder = load_encoder(config.encoder.name)
+    encoder.check_output_layer(config.encoder.output_layer)
+    return Checked(
+        corpus=corpus,
+        splits=splits,
+        encoder=encoder,
+        evaluator=_make_evaluator(loaded.gold, corpus, splits),
+        warnings=tuple(finding.message for finding in findings),
+    )
+
+
 def prepare(config: Config, progress: Progress = silent) -> Prepared:
     """Load and check the data, split it, and attach (or build) the frozen-trunk cache.
 
@@ -97,27 +145,9 @@ def prepare(config: Config, progress: Progress = silent) -> Prepared:
         EncoderError: If the encoder can't be used.
         CacheError: If the cache can't be written.
     """
-    loaded = load_data(config.data)
-    corpus = loaded.corpus
-    splits = make_splits(corpus, config.data, seed=config.seed, incremental=config.incremental.enabled)
-    findings = validate(loaded, splits)
-    raise_errors(findings)
-    encoder = load_encoder(config.encoder.name)
-    encoder.check_output_layer(config.encoder.output_layer)
-    device = resolve_device(config.train.device)
-    task = _make_task(config, corpus, splits, encoder, device, progress)
-    return Prepared(
-        task=task,
-        corpus=corpus,
-        splits=splits,
-        evaluator=_make_evaluator(loaded.gold, corpus, splits),
-        warnings=tuple(finding.message for finding in findings),
-        fingerprints={
-            "encoder": encoder.fingerprint,
-            "known": corpus.known.fingerprint,
-            "novel": corpus.novel.fingerprint,
-        },
-    )
+    checked = check_task(config)
+    task = _make_task(config, checked, resolve_device(config.train.device), progress)
+    return Prepared(**vars(checked), task=task)
 
 
 def build_trunk_cache(config: Config, output_layers: Iterable[int], progress: Progress = silent) -> None:
@@ -183,9 +213,8 @@ def _bank(
     return bank
 
 
-def _make_task(
-    config: Config, corpus: Corpus, splits: Splits, encoder: Encoder, device: torch.device, progress: Progress
-) -> TrainingTask:
+def _make_task(config: Config, checked: Checked, device: torch.device, progress: Progress) -> TrainingTask:
+    corpus, splits, encoder = checked.corpus, checked.splits, checked.encoder
     bank = _bank(config, corpus, encoder, device, progress)
     precision = resolve_precision(config.encoder.precision, device)
     if device.type == "cuda":

@@ -199,8 +199,9 @@ def test_ledger_keeps_the_cause_of_a_failure(ledger):
 
 def test_ledger_leaves_pauses_between_sessions_out_of_its_seconds(tmp_path):
     lines = [
-        {"event": "begin", "at": 100},
-        {"event": "session", "at": 100},
+        {"event": "begin", "at": 60},
+        {"event": "session", "at": 60},
+        {"event": "settle", "precision": "bf16", "at": 100},
         {"event": "ask", "name": "0000", "number": 0, "params": {}, "role": "search", "seed": 0, "at": 103},
         {"event": "session", "at": 900},
         {"event": "start", "name": "0000", "at": 902},
@@ -208,7 +209,9 @@ def test_ledger_leaves_pauses_between_sessions_out_of_its_seconds(tmp_path):
         {"event": "ask", "name": "p", "number": 1, "params": {}, "role": "final", "seed": 1, "at": 908},
     ]
     (tmp_path / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert read_records(tmp_path).seconds == {"search": 10, "final": 1}
+    records = read_records(tmp_path)
+    assert records.seconds == {"search": 10, "final": 1}
+    assert records.precision == "bf16"
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,13 @@ import dataclasses
 import errno
 import json
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
 from rocore.encoder import cache
 from rocore.errors import CheckpointError, ConfigError, DiskFullError, SweepError, SweepInterrupted
-from tune import preparation
+from tune import preparation, ray_backend, ray_trunks
 from tune.config import load_sweep
 from tune.preparation import Facts, by_output_layer, prepare_sweep
 from tune.space import trunk_configs
@@ -189,43 +190,109 @@ def test_trunks_of_other_encoder_keys_are_built_apart(make_sweep):
     assert [(config.encoder.max_pieces, layers) for config, layers in groups] == [(64, [3, 4]), (128, [3, 4])]
 
 
-def test_prepare_builds_trunks_first_then_checks_data_and_every_fold(make_sweep, monkeypatch, engine):
+CORPUS = SimpleNamespace(
+    num_known_relations=16,
+    num_novel_relations=8,
+    known_rows=range(160),
+    novel_rows=range(80),
+    files={"a.json": "00"},
+    synthetic=False,
+)
+
+
+@pytest.fixture
+def calls(monkeypatch, engine):
+    """What a preparation did, in its order; data and encoder aren't read."""
     calls = []
-    corpus = type(
-        "Corpus",
-        (),
-        {
-            "num_known_relations": 16,
-            "num_novel_relations": 8,
-            "known_rows": range(160),
-            "novel_rows": range(80),
-            "files": {"a.json": "00"},
-            "synthetic": False,
-        },
-    )
 
-    def prepare(config, progress):
+    def check_task(config):
         calls.append("real" if config.data.pseudo_novel is None else f"fold {config.data.pseudo_novel.fold}")
-        prepared = engine.prepare(config)
-        prepared.corpus, prepared.fingerprints, prepared.warnings = corpus, {"encoder": "ff"}, ("hm",)
-        return prepared
+        evaluator = engine.prepare(config).evaluator
+        return SimpleNamespace(
+            corpus=CORPUS, evaluator=evaluator, fingerprints={"encoder": "ff"}, warnings=("hm",)
+        )
 
-    monkeypatch.setattr(preparation.rocore, "prepare", prepare, raising=False)
+    monkeypatch.setattr(preparation.rocore, "check_task", check_task, raising=False)
     monkeypatch.setattr(
         preparation.rocore,
         "build_trunk_cache",
-        lambda config, layers, progress: calls.append(layers),
+        lambda config, layers, progress: calls.append((config.train.device, layers)),
         raising=False,
     )
-    facts = prepare_sweep(make_sweep())
-    assert calls == [[2, 3, 4, 5, 6], "real", "fold 0", "fold 1"]
+    return calls
+
+
+def test_prepare_checks_data_and_every_fold_then_builds_trunks(make_sweep, calls, engine):
+    facts = prepare_sweep(make_sweep({"encoder.precision": "bf16"}))
+    # A trial without a share of a GPU trains on the CPU, and so does its trunk.
+    assert calls == ["real", "fold 0", "fold 1", ("cpu", [2, 3, 4, 5, 6])]
     assert facts.data["num_known_instances"] == 160
     assert facts.environment["fingerprints"] == {"encoder": "ff"}
     assert (facts.synthetic, facts.warnings) == (False, ("hm",))
+    assert (facts.precision, facts.on_nodes) == ("bf16", False)
 
     engine.gold = False
     with pytest.raises(ConfigError, match="objective `oracle` needs gold"):
         prepare_sweep(make_sweep({"objective.name": "oracle"}))
+
+
+def test_prepare_for_a_cluster_leaves_device_and_trunks_to_its_nodes(make_sweep, calls):
+    keys = {"resources.address": "auto", "resources.gpus_per_trial": 1, "train.device": "cuda"}
+    facts = prepare_sweep(make_sweep(keys))
+    assert calls == ["real", "fold 0", "fold 1"]
+    assert (facts.precision, facts.on_nodes) == (None, True)
+
+
+def test_precision_is_settled_once_and_is_that_of_every_trial(make_sweep, tmp_path, monkeypatch):
+    given, prepared, out = [], [], tmp_path / "out"
+
+    def prepare_in(precision):
+        def prepare(sweep):
+            prepared.append(sweep.base.encoder.precision)
+            return dataclasses.replace(FACTS, precision=precision)
+
+        return prepare
+
+    def no_ray_that_looks(ends):
+        no_ray(monkeypatch, ends)
+        for name in ("search", "run_all"):
+            real = getattr(ray_backend, name)
+
+            def look(sweep, *rest, real=real):
+                given.append(sweep.base.encoder.precision)
+                real(sweep, *rest)
+
+            monkeypatch.setattr(ray_backend, name, look)
+
+    no_ray_that_looks(["complete", KeyboardInterrupt()])
+    with pytest.raises(SweepInterrupted):
+        run_sweep(make_sweep({"search.num_trials": 2}), out, prepare=prepare_in("bf16"))
+    # Gone on with on a machine without bf16.
+    no_ray_that_looks(["complete"] * 2)
+    resume_sweep(out, prepare=prepare_in("fp32"))
+    assert prepared == ["auto", "bf16"]
+    assert set(given) == {"bf16"}
+    assert read(out)["encoder"] == {"precision": "bf16"}
+    # What users take away fits the machine that they take it to.
+    assert load_sweep(out / "config.yaml").base.encoder.precision == "auto"
+
+
+def test_nodes_build_trunks_unless_nothing_is_left_to_train(make_sweep, tmp_path, monkeypatch):
+    asked, out = [], tmp_path / "out"
+
+    def build_trunks(sweep, echo):
+        asked.append(sweep.base.encoder.precision)
+        return "fp32"
+
+    monkeypatch.setattr(ray_trunks, "build_trunks", build_trunks)
+    on_nodes = dataclasses.replace(FACTS, on_nodes=True)
+    no_ray(monkeypatch, ["complete"] * 3)
+    run_sweep(make_sweep({"search.num_trials": 2}), out, prepare=lambda _: on_nodes)
+    assert asked == ["auto"]
+    resume_sweep(out, prepare=lambda _: on_nodes)
+    assert asked == ["auto"]
+    resume_sweep(out, num_more=1, prepare=lambda _: on_nodes)
+    assert asked == ["auto", "fp32"]
 
 
 def test_prepare_of_a_searched_output_layer_takes_one_trunk_pass_a_pool(tmp_path, monkeypatch):
