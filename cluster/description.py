@@ -84,7 +84,8 @@ class ExistingCluster(JobsCluster):
     project: str | None = None
     """With `jobs`: folder of this project on every node; its virtual environment is .venv in it."""
     shared: str | None = None
-    """With `jobs`: folder that every node sees under this path; sweeps lie there. Null: their --out is a URL."""
+    """Folder that every node sees under this path; sweeps lie there, but on a Ray of this machine alone (a loopback
+    address without `jobs`). Null: their --out is a URL."""
 
     @field_validator("address")
     @classmethod

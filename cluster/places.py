@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from cluster.address import is_loopback, split_address
 from cluster.description import ClusterDescription, ExistingCluster, JobsCluster, RemoteCluster
 from rocore.config import parse_override, read_yaml, with_overrides
 from rocore.errors import ConfigError
@@ -37,6 +38,15 @@ def runs_elsewhere(description: ClusterDescription) -> bool:
     )
 
 
+def has_other_nodes(description: ClusterDescription) -> bool:
+    """Whether trials run on other machines than this one, wherever the sweep itself runs."""
+    return runs_elsewhere(description) or (
+        isinstance(description, ExistingCluster)
+        and description.address is not None
+        and not is_loopback(split_address(description.address)[0])
+    )
+
+
 def shared_folder(description: ClusterDescription) -> str | None:
     """Return the folder that every node sees and sweeps are written to, where there is one."""
     return description.shared if isinstance(description, RemoteCluster | ExistingCluster) else None
@@ -56,12 +66,14 @@ def check_inputs(description: ClusterDescription, config: Path, settings: Sequen
         ConfigError: If `data.root`, a data file, `encoder.name` or one of `search.others` is a path of this machine
             alone.
     """
-    if not runs_elsewhere(description) or (not is_packaged(description) and not config.is_file()):
+    if not has_other_nodes(description):
+        return
+    if runs_elsewhere(description) and not is_packaged(description) and not config.is_file():
         return
     for key, path in _inputs(_resolved(config, settings)):
         if not _is_seen(description, path):
             where = ", ".join(_seen_folders(description))
-            form = "" if is_packaged(description) else ", a path inside the project"
+            form = ", a path inside the project" if _takes_relative(description) else ""
             raise ConfigError(
                 f"`{key}` must be a URL{form} or an absolute path that every node sees"
                 f"{f' ({where})' if where else ''}, but is {path}, which this machine alone may have; copy it there, "
@@ -115,8 +127,16 @@ def _is_seen(description: ClusterDescription, path: str) -> bool:
     if is_url(path):
         return True
     if not path.startswith(("/", "~")):
-        return not is_packaged(description) and ".." not in PurePosixPath(path).parts
+        if _takes_relative(description):
+            return ".." not in PurePosixPath(path).parts
+        if not runs_elsewhere(description):
+            path = str(Path(path).absolute())
     return any(is_within(path, folder) for folder in _seen_folders(description))
+
+
+def _takes_relative(description: ClusterDescription) -> bool:
+    """Whether a relative path is one inside the project that every node has: the sweep starts in it there."""
+    return runs_elsewhere(description) and not is_packaged(description)
 
 
 def _seen_folders(description: ClusterDescription) -> list[str]:

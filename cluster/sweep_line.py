@@ -5,11 +5,11 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cluster.description import ClusterDescription, ExistingCluster, JobsCluster, RemoteCluster
-from cluster.places import is_packaged, is_url, is_within, shared_folder
+from cluster.places import has_other_nodes, is_packaged, is_url, is_within, shared_folder
 from rocore.config import check_place
 from rocore.errors import ConfigError
 
@@ -67,7 +67,14 @@ def arguments(description: ClusterDescription, line: SweepLine) -> list[str]:
 
 
 def local_command(description: ClusterDescription, line: SweepLine) -> list[str]:
-    """Return the command that runs a sweep from this machine, with this Python; it goes on where one has begun."""
+    """Return the command that runs a sweep from this machine, with this Python; it goes on where one has begun.
+
+    Raises:
+        ConfigError: If trials on other machines can't see the sweep directory.
+    """
+    if isinstance(description, ExistingCluster) and has_other_nodes(description):
+        out = line.out if line.out is None or is_url(line.out) else str(Path(line.out).absolute())
+        line = replace(line, out=shared_path(description, out))
     known = [] if line.out is None else ["--continue"]
     return [sys.executable, "-m", "rocore", *arguments(description, line), *known]
 

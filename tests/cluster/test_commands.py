@@ -64,8 +64,10 @@ def test_check_where_the_address_is_dead_fails(tmp_path):
         CliRunner().invoke(cluster, ["check", path], catch_exceptions=False)
 
 
-def test_submit_runs_the_sweep_on_the_address_and_passes_its_exit_code(tmp_path, submitted):
-    path = describe(tmp_path, "{kind: existing, address: 'head:6379'}")
+def test_submit_runs_the_sweep_on_the_address_and_passes_its_exit_code(tmp_path, submitted, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "main.yaml").write_text("{base: {}}")
+    path = describe(tmp_path, f"{{kind: existing, address: 'head:6379', shared: {tmp_path}}}")
     result = CliRunner().invoke(
         cluster,
         [
@@ -83,14 +85,14 @@ def test_submit_runs_the_sweep_on_the_address_and_passes_its_exit_code(tmp_path,
     assert result.exit_code == 7
     assert submitted == [
         [
-            *(sys.executable, "-m", "rocore", "sweep", "main.yaml", "--out", "sweeps/a"),
+            *(sys.executable, "-m", "rocore", "sweep", "main.yaml", "--out", f"{tmp_path}/sweeps/a"),
             *("--set", "search.num_trials=4", "--set", "x.y=[1, 2]", "--set", "resources.address=head:6379"),
             "--continue",
         ]
     ]
     warnings, line = result.stderr.splitlines()[:-1], result.stderr.splitlines()[-1]
     assert line.startswith(
-        "rocore sweep main.yaml --out sweeps/a --set search.num_trials=4 --set 'x.y=[1, 2]'"
+        f"rocore sweep main.yaml --out {tmp_path}/sweeps/a --set search.num_trials=4 --set 'x.y=[1, 2]'"
     )
     assert [warning.split(":")[0] for warning in warnings] == ["warning", "warning"]
 

@@ -21,6 +21,9 @@ INSTALLED = SlurmCluster(
 PACKAGED = ExistingCluster(
     name="theirs", kind="existing", jobs="http://127.0.0.1:8265", shared="/shared", visible=("/data",)
 )
+HERE_AND_THERE = ExistingCluster(
+    name="grown", kind="existing", address="10.0.0.5:6379", shared="/shared", visible=("/data",)
+)
 JSONL = "{data: {format: jsonl, root: %s, known: a.jsonl, novel: b.jsonl}}"
 
 
@@ -118,6 +121,24 @@ def test_encoder_that_every_node_finds_may_be_named(config, name):
 
 def test_sweep_that_runs_here_may_name_what_is_here(config):
     check_inputs(HERE, config(JSONL % "data/fewrel"), [])
+
+
+@pytest.mark.parametrize("root", ["s3://bucket/d", "/shared/d", "/data/fewrel", "fewrel"])
+def test_data_that_nodes_of_a_foreign_ray_see_may_be_named(config, monkeypatch, tmp_path, root):
+    monkeypatch.chdir(tmp_path)
+    description = HERE_AND_THERE.model_copy(update={"visible": ("/data", str(tmp_path))})
+    check_inputs(description, config(JSONL % root), [])
+
+
+@pytest.mark.parametrize("root", ["data/fewrel", "/home/me/d"])
+def test_data_of_this_machine_alone_is_refused_where_its_sweep_has_trials_elsewhere(config, root):
+    with pytest.raises(ConfigError, match=r"must be a URL or an absolute path .*\(/shared, /data\), but is"):
+        check_inputs(HERE_AND_THERE, config(JSONL % root), [])
+
+
+def test_ray_on_a_loopback_address_is_this_machine(config):
+    own = ExistingCluster(name="own", kind="existing", address="127.0.0.1:6379")
+    check_inputs(own, config(JSONL % "/home/me/d"), [])
 
 
 def test_config_that_lies_on_the_cluster_alone_is_left_to_the_sweep():

@@ -20,6 +20,7 @@ FAR = SlurmCluster(
     project="/my project",
     shared="/shared",
 )
+HERE_AND_THERE = ExistingCluster(name="grown", kind="existing", address="10.0.0.5:6379", shared="/shared")
 PACKAGED = ExistingCluster(name="theirs", kind="existing", jobs="http://127.0.0.1:8265")
 
 
@@ -36,6 +37,20 @@ def test_local_command_sets_keys_that_a_sweep_has():
     command = local_command(MINE, SweepLine(Path("a.yaml")))
     keys = {setting.partition("=")[0].removeprefix("resources.") for setting in command[6::2]}
     assert keys <= set(ResourcesConfig.model_fields)
+
+
+@pytest.mark.parametrize("out", [None, "/home/me/a"])
+def test_local_command_whose_directory_trials_elsewhere_can_not_see_is_refused(out):
+    with pytest.raises(
+        ConfigError, match="--out must be a folder below /shared, which every node sees, or a"
+    ):
+        local_command(HERE_AND_THERE, SweepLine(Path("a.yaml"), out))
+
+
+def test_local_command_takes_a_relative_path_inside_the_shared_folder(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    description = HERE_AND_THERE.model_copy(update={"shared": str(tmp_path)})
+    assert f"{tmp_path}/sweeps/a" in local_command(description, SweepLine(Path("a.yaml"), "sweeps/a"))
 
 
 def test_remote_command_goes_on_where_the_sweep_has_begun():
