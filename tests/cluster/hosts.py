@@ -114,7 +114,8 @@ class Host:
                 *(sys.executable, "-m", "ray.scripts.scripts", "start", f"--node-ip-address={self.address}"),
                 *(*where, "--object-store-memory=80000000"),
             ),
-            env={**os.environ, **ENVIRONMENT},
+            # What trials leave on a node for a moment, checkpoints above all, goes to its own disk.
+            env={**os.environ, **ENVIRONMENT, "TMPDIR": str(self.lab.disk)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -81,10 +81,18 @@ def test_sweep_goes_on_elsewhere_while_a_node_is_paused(sweep, undisturbed):
     sweep.check("node paused until its trial went on elsewhere", undisturbed)
 
 
-def test_sweep_goes_on_while_the_disk_of_a_node_is_full(sweep, lab, undisturbed):
+def test_sweep_stops_when_a_trial_finds_the_disk_of_its_node_full_and_goes_on_after_a_resume(
+    sweep, lab, undisturbed
+):
     worker = sweep.busy()
-    fill(worker.seen(lab.disk))
-    sweep.recover()
+    disk = worker.seen(lab.disk)
+    fill(disk)
+    assert sweep.wait() == 1
+    said = sweep.beside("log").read_text()
+    assert "No space left on device" in said
+    assert worker.address in said
+    (disk / "ballast").unlink()
+    sweep.resume()
     sweep.check("disk of a node full", undisturbed)
 
 
@@ -108,7 +116,7 @@ def test_sweep_goes_on_after_its_driver_is_killed(sweep, undisturbed):
     sweep.check("driver killed", undisturbed)
 
 
-def test_sweep_ends_when_the_head_is_killed_and_goes_on_on_a_new_one(sweep, lab, undisturbed):
+def test_sweep_ends_when_the_heads_control_process_is_killed_and_goes_on_on_a_new_one(sweep, lab, undisturbed):
     sweep.busy()
     assert lab.head.signal(signal.SIGKILL, "gcs_server")
     assert sweep.wait() != 0
@@ -116,7 +124,19 @@ def test_sweep_ends_when_the_head_is_killed_and_goes_on_on_a_new_one(sweep, lab,
         host.signal(signal.SIGKILL)
     lab.start_ray()
     sweep.resume()
-    sweep.check("head killed and started again", undisturbed)
+    sweep.check("control process of the head killed, all started again", undisturbed)
+
+
+def test_sweep_goes_on_on_a_head_that_was_killed_with_all_that_ran_on_it(sweep, lab, undisturbed):
+    sweep.busy()
+    # The sweep's own process is one of them.
+    assert lab.head.signal(signal.SIGKILL)
+    assert sweep.wait() != 0
+    # Workers end by themselves: they don't wait for a head for ever.
+    wait_until(lambda: not any(worker.processes("/raylet/raylet ") for worker in lab.workers), "workers ended")
+    lab.start_ray()
+    sweep.resume()
+    sweep.check("head machine killed and started again", undisturbed)
 
 
 def test_sweep_waits_while_its_object_store_is_away(undisturbed, tmp_path, monkeypatch):
