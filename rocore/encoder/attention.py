@@ -9,12 +9,13 @@ and q . b_k, the same for every token of a sentence, is nothing to the softmax: 
 gradient. A query costs 4 H^2 + 4 A L H operations this way, instead of 4 H^2 for each of its L / q tokens.
 
 Shapes: P tokens, Q span tokens, G slots of the query grid, A heads, H hidden size, W = H / A, K members; in one
-group n sentences of L tokens and q queries.
+group n sentences of L tokens and q queries; S slots of a chunk.
 """
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -53,10 +54,11 @@ def span_attention(
 
 
 class _SpanAttention(torch.autograd.Function):
-    """Written out group by group, so that what is wide (G A H) stays in the processor's cache.
+    """Written out: products with weights chunk by chunk, those with tokens group by group.
 
-    In scores and weights keys come before queries: the faster product of the two. The products are small and of many
-    shapes: on the CPU they are in fp32, as oneDNN compiles its bf16 kernels anew for every shape.
+    In scores and weights keys come before queries: the faster product of the two. The products with tokens are small
+    and of many shapes: on the CPU they are in fp32, as oneDNN compiles its bf16 kernels anew for every shape, and keeps
+    two thirds of a MiB for each. The others are in the dtype of the query.
     """
 
     @staticmethod
@@ -71,58 +73,69 @@ class _SpanAttention(torch.autograd.Function):
         masks: Sequence[Tensor] | None,
         keep: bool,
     ) -> Tensor:
-        heads = _Heads.of(weight, bias, num_heads, _product_dtype(query))
-        queries = query.to(heads.dtype).view(len(query), num_heads, -1)
+        heads = _Heads.of(weight, bias, num_heads, query.dtype)
+        queries = query.view(len(query), num_heads, -1)
         context, totals = torch.zeros_like(queries), queries.new_zeros(*queries.shape[:2], 1)
-        num_rows = len(queries) if keep else _largest(batch)
-        mixtures = queries.new_empty(num_rows, num_heads, query.shape[1])  # folded queries at first
         kept: list[Tensor] = []
+        part_masks = iter(masks or ())
+        constants = iter(position_bias or ())
         with torch.autocast(query.device.type, enabled=False):
-            for i, (group, slots, mask, hidden) in enumerate(_groups(batch, heads.dtype)):
-                rows = mixtures[slots] if keep else mixtures[: slots.stop - slots.start]
-                mixture = _joined(rows, group)
-                _per_head(queries[slots], heads.key[group.member], out=rows)
-                scores = torch.baddbmm(mask, hidden, mixture.mT, alpha=_scale(queries)).float()  # (n, L, q A)
-                if position_bias is not None:
-                    scores += position_bias[i].reshape(scores.shape)
-                weights = scores.softmax(1)
-                dropped = weights if masks is None else weights * masks[i].view(weights.shape)
-                torch.bmm(dropped.to(heads.dtype).mT, hidden, out=mixture)
-                _per_head(rows, heads.value[group.member].mT, out=context[slots])
-                totals[slots] = dropped.sum(1).view(-1, num_heads, 1)  # 1 but for dropout
+            for chunk in _chunks(batch, query):
+                mixtures = torch.bmm(
+                    _by_head(queries, chunk), heads.key[chunk.member]
+                )  # folded queries at first
+                for part in chunk.parts:
+                    rows = part.read(mixtures)
+                    scores = torch.baddbmm(part.mask, part.hidden, rows.mT, alpha=_scale(queries)).float()
+                    if position_bias is not None:
+                        scores += next(constants).reshape(scores.shape)
+                    weights = scores.softmax(1)  # (n, L, q A)
+                    dropped = weights if masks is None else weights * next(part_masks).view(weights.shape)
+                    torch.bmm(dropped.to(rows.dtype).mT, part.hidden, out=rows)
+                    mixtures = part.put(mixtures, rows)
+                    totals[part.slots] = dropped.sum(1).view(-1, num_heads, 1)  # 1 but for dropout
+                    if keep:
+                        kept += weights, dropped
+                mixtures[:, chunk.num_filled :] = 0
+                of_chunk = torch.bmm(mixtures, heads.value[chunk.member].mT)
+                context[chunk.slots] = of_chunk.transpose(0, 1)
                 if keep:
-                    kept += weights, dropped
+                    kept.append(mixtures)
         heads.split(context).addcmul_(heads.split(totals), heads.value_bias)
-        ctx.save_for_backward(queries, weight, bias, mixtures, totals, *kept)
-        ctx.batch = batch
-        return context.flatten(1).to(query.dtype)
+        ctx.save_for_backward(query, weight, bias, totals, *kept)
+        ctx.batch, ctx.num_heads = batch, num_heads
+        return context.flatten(1)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        queries, weight, bias, mixtures, totals, *kept = ctx.saved_tensors
-        heads = _Heads.of(weight, bias, queries.shape[1], queries.dtype)
-        grad = grad_outputs[0].to(heads.dtype).view(queries.shape)
+        query, weight, bias, totals, *saved = ctx.saved_tensors
+        kept = iter(saved)
+        heads = _Heads.of(weight, bias, ctx.num_heads, query.dtype)
+        queries = query.view(len(query), ctx.num_heads, -1)
+        grad = grad_outputs[0].to(query.dtype).view(queries.shape)
         of_query, of_key, of_value = (torch.zeros_like(part) for part in (queries, heads.key, heads.value))
         of_totals = (heads.split(grad) * heads.value_bias).sum(-1).view(totals.shape)
-        wide = torch.empty_like(mixtures[: _largest(ctx.batch)])
-        for i, (group, slots, _, hidden) in enumerate(_groups(ctx.batch, heads.dtype)):
-            k, weights, dropped = group.member, kept[2 * i], kept[2 * i + 1]
-            rows = wide[: group.size * group.queries]
-            _per_head(grad[slots], heads.value[k], out=rows)
-            of_weights = torch.baddbmm(
-                of_totals[slots].view(group.size, 1, -1), hidden, _joined(rows, group).mT
-            )
-            of_weights = of_weights.float().mul_(dropped)
-            of_scores = of_weights.addcmul_(weights, of_weights.sum(1, keepdim=True), value=-1)
-            torch.bmm(of_scores.to(heads.dtype).mT, hidden, out=_joined(rows, group))
-            _per_head(rows, heads.key[k].mT, out=of_query[slots])
-            of_key[k].baddbmm_(queries[slots].permute(1, 2, 0), rows.transpose(0, 1))
-            of_value[k].baddbmm_(grad[slots].permute(1, 2, 0), mixtures[slots].transpose(0, 1))
+        for chunk in _chunks(ctx.batch, query):
+            of_context = _by_head(grad, chunk)
+            of_mixtures = torch.bmm(of_context, heads.value[chunk.member])  # of the folded queries in the end
+            for part in chunk.parts:
+                weights, dropped = next(kept), next(kept)
+                rows = part.read(of_mixtures)
+                of_rows = of_totals[part.slots].to(rows.dtype).view(part.group.size, 1, -1)
+                of_weights = torch.baddbmm(of_rows, part.hidden, rows.mT).float().mul_(dropped)
+                of_scores = of_weights.addcmul_(weights, of_weights.sum(1, keepdim=True), value=-1)
+                torch.bmm(of_scores.to(rows.dtype).mT, part.hidden, out=rows)
+                of_mixtures = part.put(of_mixtures, rows)
+            of_mixtures[:, chunk.num_filled :] = 0
+            of_chunk = torch.bmm(of_mixtures, heads.key[chunk.member].mT)
+            of_query[chunk.slots] = of_chunk.transpose(0, 1)
+            of_key[chunk.member].baddbmm_(_by_head(queries, chunk).mT, of_mixtures)
+            of_value[chunk.member].baddbmm_(of_context.mT, next(kept))
         of_query *= _scale(queries)
         of_key *= _scale(queries)
         grads = _Heads(of_key, of_value, (heads.split(grad) * heads.split(totals)).sum(1, keepdim=True))
         of_weight, of_bias = grads.stacked(weight, bias)
-        return of_query.flatten(1).to(grad_outputs[0].dtype), of_weight, of_bias, None, None, None, None, None
+        return of_query.flatten(1), of_weight, of_bias, None, None, None, None, None
 
 
 @dataclass(frozen=True)
@@ -141,11 +154,6 @@ class _Heads:
         biases = bias.to(dtype).view(-1, 2, num_heads, hidden // num_heads)
         return cls(weights[:, 0], weights[:, 1], biases[:, 1:])
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the products."""
-        return self.key.dtype
-
     def split(self, rows: Tensor) -> Tensor:
         """(G, A, ...) -> (K, G / K, A, ...), a view."""
         return rows.view(len(self.key), -1, *rows.shape[1:])
@@ -157,43 +165,98 @@ class _Heads:
         return weights.view(weight.shape).to(weight.dtype), biases.view(bias.shape).to(bias.dtype)
 
 
-def _product_dtype(query: Tensor) -> torch.dtype:
+@dataclass(frozen=True)
+class _Part:
+    """A group, as a part of a chunk.
+
+    Attributes:
+        group: The group.
+        slots: Its part of the query grid.
+        within: The same, counted from the chunk's first slot.
+        hidden: Its tokens, (n, L, H), in the dtype of its products.
+        mask: To add to its scores, (n, L, 1).
+    """
+
+    group: TokenGroup
+    slots: slice
+    within: slice
+    hidden: Tensor
+    mask: Tensor
+
+    def read(self, chunk: Tensor) -> Tensor:
+        """Copy the group's part of a chunk, (A, S, H), for products with its tokens: (n, q A, H)."""
+        part = chunk[:, self.within].transpose(0, 1)
+        rows = torch.empty(part.shape, dtype=self.hidden.dtype, device=part.device).copy_(part)
+        return rows.view(self.group.size, -1, rows.shape[-1])
+
+    def put(self, chunk: Tensor, rows: Tensor) -> Tensor:
+        """Return the chunk with the group's part replaced; where that is all of it, `rows` themselves."""
+        part = rows.view(-1, chunk.shape[0], chunk.shape[2]).transpose(0, 1)
+        if part.shape == chunk.shape and part.dtype == chunk.dtype:
+            return part
+        chunk[:, self.within] = part
+        return chunk
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """A member's part of the query grid whose products with weights are computed at once.
+
+    Attributes:
+        member: The member.
+        slots: The part.
+        num_filled: How many of its slots, from the first, belong to groups.
+        parts: The groups, one by one: what each is given is in the processor's cache when it is used.
+    """
+
+    member: int
+    slots: slice
+    num_filled: int
+    parts: Iterator[_Part]
+
+
+def _chunks(batch: TokenBatch, query: Tensor) -> Iterator[_Chunk]:
+    """Yield the chunks of the query grid, whose queries have the shape (G, H).
+
+    A chunk is a member's whole share: few shapes, and few launches. In fp32 on the CPU it is one group, so that what is
+    wide (S A H) stays in the processor's cache.
+    """
     on_cpu = query.device.type == "cpu"
-    return torch.float32 if on_cpu and query.dtype == torch.bfloat16 else query.dtype
-
-
-def _scale(queries: Tensor) -> float:
-    return 1 / math.sqrt(queries.shape[-1])
-
-
-def _groups(batch: TokenBatch, dtype: torch.dtype) -> Iterator[tuple[TokenGroup, slice, Tensor, Tensor]]:
-    """Yield each group with its part of the query grid, its mask (n, L, 1) and its tokens (n, L, H)."""
+    dtype = torch.float32 if on_cpu and query.dtype == torch.bfloat16 else query.dtype
     mask = batch.key_mask.to(dtype)
-    for group in batch.groups:
-        tokens = slice(group.first_token, group.first_token + group.size * group.tokens)
-        hidden = batch.hidden[tokens].to(dtype).view(group.size, group.tokens, -1)
-        yield group, _slots(group), mask[tokens].view(group.size, group.tokens, 1), hidden
+
+    def parts(groups: Sequence[TokenGroup], first_slot: int) -> Iterator[_Part]:
+        for group in groups:
+            tokens = slice(group.first_token, group.first_token + group.size * group.tokens)
+            hidden = batch.hidden[tokens].to(dtype).view(group.size, group.tokens, -1)
+            of_group = mask[tokens].view(group.size, group.tokens, 1)
+            slots = _slots(group)
+            within = slice(slots.start - first_slot, slots.stop - first_slot)
+            yield _Part(group, slots, within, hidden, of_group)
+
+    if on_cpu and query.dtype == torch.float32:
+        for group in batch.groups:
+            slots = _slots(group)
+            yield _Chunk(group.member, slots, slots.stop - slots.start, parts([group], slots.start))
+        return
+    share = len(query) // (batch.groups[-1].member + 1)
+    for member, of_member in groupby(batch.groups, lambda group: group.member):
+        groups, first_slot = list(of_member), member * share
+        filled = _slots(groups[-1]).stop - first_slot
+        yield _Chunk(member, slice(first_slot, first_slot + share), filled, parts(groups, first_slot))
 
 
-def _largest(batch: TokenBatch) -> int:
-    return max(group.size * group.queries for group in batch.groups)
+def _by_head(rows: Tensor, chunk: _Chunk) -> Tensor:
+    """(G, A, W) -> (A, S, W), a view of the chunk's part."""
+    return rows[chunk.slots].transpose(0, 1)
 
 
 def _slots(group: TokenGroup) -> slice:
     return slice(group.first_slot, group.first_slot + group.size * group.queries)
 
 
-def _per_head(rows: Tensor, weight: Tensor, *, out: Tensor) -> None:
-    """out[:, a] = rows[:, a] @ weight[a], for rows (R, A, I), weight (A, I, O) and out (R, A, O).
-
-    The batched product can't write rows of all heads side by side but slowly: it and a copy are faster.
-    """
-    out.copy_(torch.bmm(rows.transpose(0, 1), weight).transpose(0, 1))
-
-
-def _joined(rows: Tensor, group: TokenGroup) -> Tensor:
-    """(n q, A, H) -> (n, q A, H), a view."""
-    return rows.view(group.size, -1, rows.shape[-1])
+def _scale(queries: Tensor) -> float:
+    return 1 / math.sqrt(queries.shape[-1])
 
 
 def attention_masks(

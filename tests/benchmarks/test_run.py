@@ -27,6 +27,16 @@ def test_quick_run_writes_every_figure(tmp_path):
 
 
 @pytest.mark.slow
+def test_quick_profile_names_what_a_step_calls():
+    command = [sys.executable, "-m", "benchmarks.step_profile", "--quick"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    head, columns, *rows = done.stdout.splitlines()
+    assert head.startswith("minilm, ")
+    assert columns.split()[0] == "operator"
+    assert any(row.startswith("aten::baddbmm ") for row in rows)
+
+
+@pytest.mark.slow
 def test_quick_run_of_the_control_loop_writes_every_figure(tmp_path):
     command = [sys.executable, "-m", "benchmarks.scale", "--quick", "--out", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

@@ -116,7 +116,9 @@ def test_sweep_goes_on_after_its_driver_is_killed(sweep, undisturbed):
     sweep.check("driver killed", undisturbed)
 
 
-def test_sweep_ends_when_the_heads_control_process_is_killed_and_goes_on_on_a_new_one(sweep, lab, undisturbed):
+def test_sweep_ends_when_the_heads_control_process_is_killed_and_goes_on_on_a_new_one(
+    sweep, lab, undisturbed
+):
     sweep.busy()
     assert lab.head.signal(signal.SIGKILL, "gcs_server")
     assert sweep.wait() != 0
@@ -133,7 +135,9 @@ def test_sweep_goes_on_on_a_head_that_was_killed_with_all_that_ran_on_it(sweep, 
     assert lab.head.signal(signal.SIGKILL)
     assert sweep.wait() != 0
     # Workers end by themselves: they don't wait for a head for ever.
-    wait_until(lambda: not any(worker.processes("/raylet/raylet ") for worker in lab.workers), "workers ended")
+    wait_until(
+        lambda: not any(worker.processes("/raylet/raylet ") for worker in lab.workers), "workers ended"
+    )
     lab.start_ray()
     sweep.resume()
     sweep.check("head machine killed and started again", undisturbed)
