@@ -4,10 +4,12 @@ A node builds for all its trials at once, with the shares of all of them. One th
 work, leaves it to its first trial, which builds the same under the lock of the node's cache while the others wait.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import ray
@@ -25,13 +27,22 @@ from tune.specification import trial_base
 
 START_TIMEOUT_S = 60.0
 """How long a node may take to give room to its builder before it is left to its trials."""
+TELL_PERIOD_S = 30.0
+PROGRESS_TIMEOUT_S = 5.0
 Echo = Callable[[str], None]
 Asked = Mapping[Any, "_Builder"]
 """Whom each pending answer (an object reference) is from."""
 
 
 class TrunkBuilder:
-    """Builds on its node, in a process of its own."""
+    """Builds on its node, in a process of its own, and tells how far it is."""
+
+    def __init__(self) -> None:
+        self._done, self._total = 0, 0
+
+    def progress(self) -> tuple[int, int]:
+        """Return how many sentences are done, of how many that are known of."""
+        return self._done, self._total
 
     def address(self) -> str:
         """Return the address of the node."""
@@ -45,7 +56,15 @@ class TrunkBuilder:
         """Fill the node's cache."""
         rocore.set_threads(num_threads)
         for config, output_layers in groups:
-            rocore.build_trunk_cache(config, output_layers)
+            rocore.build_trunk_cache(config, output_layers, self._count)
+
+    def _count(self, _title: str, total: int) -> Callable[[int], None]:
+        self._total += total
+
+        def advance(steps: int) -> None:
+            self._done += steps
+
+        return advance
 
 
 @dataclass(frozen=True)
@@ -85,6 +104,23 @@ def build_trunks(sweep: Sweep, echo: Echo) -> str | None:
         return precision
 
 
+def _tell(builders: Sequence[_Builder], echo: Echo) -> None:
+    """Tell how far builders are; those that are gone or too busy to answer aren't counted."""
+    asked = [builder.actor.progress.remote() for builder in builders]
+    answered, _ = ray.wait(asked, num_returns=len(asked), timeout=PROGRESS_TIMEOUT_S)
+    shares = []
+    for reference in answered:
+        try:
+            done, total = ray.get(reference)
+        except RayActorError:
+            continue
+        if total:
+            shares.append((done / total, done, total))
+    if shares:
+        _, done, total = min(shares)
+        echo(f"frozen trunks: {done:,} of {total:,} sentences on the node that is farthest behind")
+
+
 def _build(
     groups: Sequence[tuple[Config, Sequence[int]]],
     builders: Sequence[_Builder],
@@ -98,7 +134,7 @@ def _build(
     num_ready = 0
     for wave in waves:
         asked = {builder.actor.build.remote(groups, builder.num_threads): builder for builder in wave}
-        for builder, _ in _answers(asked, echo):
+        for builder, _ in _answers(asked, echo, meanwhile=partial(_tell, wave, echo)):
             num_ready += 1
             echo(f"node {builder.address} has its frozen trunks ({num_ready} of {len(builders)})")
 
@@ -131,33 +167,47 @@ def _start(resources: ResourcesConfig, node: TrialNode | None = None) -> _Builde
     times = node.num_trials if node is not None and not resources.gpus_per_trial else 1
     taken = {kind: part * times for kind, part in share(resources).items()}
     cpus, gpus = taken.pop("CPU"), taken.pop("GPU")
-    options: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus, "resources": taken}
+    # One call builds, and one tells how far it is.
+    options: dict[str, Any] = {
+        "num_cpus": cpus,
+        "num_gpus": gpus,
+        "resources": taken,
+        "max_concurrency": 2,
+    }
     if node is not None:
         options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
     actor = ray.remote(TrunkBuilder).options(**options).remote()
     return _Builder("" if node is None else node.address, actor, num_threads=max(1, int(cpus)))
 
 
-def _answers(asked: Asked, echo: Echo, timeout_s: float | None = None) -> Iterator[tuple[_Builder, Any]]:
+def _answers(
+    asked: Asked,
+    echo: Echo,
+    timeout_s: float = math.inf,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Iterator[tuple[_Builder, Any]]:
     """Yield the answers as they come; a node that doesn't give one is left to its trials.
 
     Args:
         asked: Whom each answer is from.
         echo: Told of nodes that don't give one.
-        timeout_s: How long all may take together; None: as long as they live.
+        timeout_s: How long all may take together; infinite: as long as they live.
+        meanwhile: Called once in `TELL_PERIOD_S` while none comes.
 
     Raises:
         RocoreError: A node's own, with its address.
     """
     left = "its first trial will build its frozen trunks"
-    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    deadline = time.monotonic() + timeout_s
     waiting = dict(asked)
     while waiting:
-        done, _ = ray.wait(
-            list(waiting), timeout=None if deadline is None else max(0.0, deadline - time.monotonic())
-        )
-        if not done:
+        patience_s = min(TELL_PERIOD_S, max(0.0, deadline - time.monotonic()))
+        done, _ = ray.wait(list(waiting), timeout=patience_s)
+        if not done and time.monotonic() >= deadline:
             break
+        if not done:
+            meanwhile()
+            continue
         builder = waiting.pop(done[0])
         try:
             answer = ray.get(done[0])

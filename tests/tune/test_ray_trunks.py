@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -85,6 +86,9 @@ class Odd(TrunkBuilder):
     def build(self, groups, num_threads):
         if self.node() == "dying":
             os._exit(1)
+        if self.node() == "slow":
+            self._count("frozen trunk", 1000)(400)
+            time.sleep(2)
         if self.node() == "full":
             raise CacheError("the cache must have room, but has none; free some")
         super().build(groups, num_threads)
@@ -123,6 +127,15 @@ def test_nodes_without_room_and_dying_builders_leave_it_to_trials(nodes, sweep, 
     ray.kill(other)
 
 
+def test_slow_nodes_tell_how_far_they_are(nodes, sweep, monkeypatch):
+    monkeypatch.setattr(ray_trunks, "TrunkBuilder", Odd)
+    monkeypatch.setattr(ray_trunks, "TELL_PERIOD_S", 0.5)
+    nodes.add("slow")
+    said = []
+    build_trunks(sweep, said.append)
+    assert "frozen trunks: 400 of 1,000 sentences on the node that is farthest behind" in said
+
+
 def test_error_of_a_node_is_raised_with_its_address(nodes, sweep, monkeypatch):
     monkeypatch.setattr(ray_trunks, "TrunkBuilder", Odd)
     nodes.add("full")
@@ -139,16 +152,16 @@ def test_cluster_that_grows_from_nothing_builds_on_its_first_node(nodes, sweep):
     assert nodes.entries("late") == {(2, precision): 2, (3, precision): 2}
 
 
-def test_with_a_store_one_node_computes_and_the_others_fetch(nodes, make_sweep, sweep, tmp_path, monkeypatch):
+def test_with_a_store_one_node_computes_and_the_others_fetch(nodes, sweep, tmp_path, monkeypatch):
     monkeypatch.setattr(ray_trunks, "TrunkBuilder", Odd)
     nodes.add("first")
     nodes.add("second")
     orders = []
     real = ray_trunks._answers
 
-    def answers(asked, *arguments):
+    def answers(asked, *arguments, **options):
         orders.append(len(asked))
-        return real(asked, *arguments)
+        return real(asked, *arguments, **options)
 
     monkeypatch.setattr(ray_trunks, "_answers", answers)
     base = sweep.base.model_copy(
