@@ -72,9 +72,9 @@ def lengths_of(pools: list[TokenizedSource]) -> Lengths:
     return Lengths(np.concatenate(tokens).astype(np.int64), np.concatenate(spans).astype(np.int64))
 
 
-def paired_rows(task: rocore.TrainingTask, batch_size: int) -> list[Any]:
+def paired_rows(task: rocore.TrainingTask, batch_size: int, seed: int = 0) -> list[Any]:
     """Rows of every step of an epoch: one pass over the labeled rows, as many unlabeled ones beside each batch."""
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(seed)
     labeled = generator.permutation(task.known_train)
     size = min(batch_size, len(task.novel_train))
     return [

@@ -1,5 +1,6 @@
 """Which paths a cluster's nodes see: what only this machine has is refused before anything is sent."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,6 +14,11 @@ from rocore.errors import ConfigError
 def is_url(text: str) -> bool:
     """Whether this is the address of something in a store, which every node sees."""
     return "://" in text
+
+
+def here(path: str) -> str:
+    """Return what this machine takes a path for; links stay, as nodes may know a folder by that name."""
+    return os.path.abspath(Path(path).expanduser())  # noqa: PTH100 - Path's own keeps `..`, or follows links
 
 
 def is_within(path: str, folder: str, *, strictly: bool = False) -> bool:
@@ -126,11 +132,10 @@ def _inputs(tree: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _is_seen(description: ClusterDescription, path: str) -> bool:
     if is_url(path):
         return True
-    if not path.startswith(("/", "~")):
-        if _takes_relative(description):
-            return ".." not in PurePosixPath(path).parts
-        if not runs_elsewhere(description):
-            path = str(Path(path).absolute())
+    if not runs_elsewhere(description):
+        path = here(path)
+    elif not path.startswith(("/", "~")):
+        return _takes_relative(description) and ".." not in PurePosixPath(path).parts
     return any(is_within(path, folder) for folder in _seen_folders(description))
 
 

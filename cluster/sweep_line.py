@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cluster.description import ClusterDescription, ExistingCluster, JobsCluster, RemoteCluster
-from cluster.places import has_other_nodes, is_packaged, is_url, is_within, shared_folder
+from cluster.places import has_other_nodes, here, is_packaged, is_url, is_within, shared_folder
 from rocore.config import check_place
 from rocore.errors import ConfigError
 
@@ -73,7 +73,7 @@ def local_command(description: ClusterDescription, line: SweepLine) -> list[str]
         ConfigError: If trials on other machines can't see the sweep directory.
     """
     if isinstance(description, ExistingCluster) and has_other_nodes(description):
-        out = line.out if line.out is None or is_url(line.out) else str(Path(line.out).absolute())
+        out = line.out if line.out is None or is_url(line.out) else here(line.out)
         line = replace(line, out=shared_path(description, out))
     known = [] if line.out is None else ["--continue"]
     return [sys.executable, "-m", "rocore", *arguments(description, line), *known]

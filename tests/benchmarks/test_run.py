@@ -37,6 +37,17 @@ def test_quick_profile_names_what_a_step_calls():
 
 
 @pytest.mark.slow
+def test_quick_run_of_the_token_products_counts_kernels():
+    command = [sys.executable, "-m", "benchmarks.token_products", "--quick"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    kernels, ratio, exact, rounded = done.stdout.splitlines()
+    assert "ms to compile one" in kernels
+    assert "times as fast as fp32" in ratio
+    shapes = [int(line.split("epochs, ")[1].split()[0]) for line in (exact, rounded)]
+    assert shapes[0] > shapes[1] > 0
+
+
+@pytest.mark.slow
 def test_quick_run_of_the_control_loop_writes_every_figure(tmp_path):
     command = [sys.executable, "-m", "benchmarks.scale", "--quick", "--out", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

@@ -123,14 +123,15 @@ def test_sweep_that_runs_here_may_name_what_is_here(config):
     check_inputs(HERE, config(JSONL % "data/fewrel"), [])
 
 
-@pytest.mark.parametrize("root", ["s3://bucket/d", "/shared/d", "/data/fewrel", "fewrel"])
+@pytest.mark.parametrize("root", ["s3://bucket/d", "/shared/d", "/data/fewrel", "fewrel", "../{name}", "~/d"])
 def test_data_that_nodes_of_a_foreign_ray_see_may_be_named(config, monkeypatch, tmp_path, root):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     description = HERE_AND_THERE.model_copy(update={"visible": ("/data", str(tmp_path))})
-    check_inputs(description, config(JSONL % root), [])
+    check_inputs(description, config(JSONL % root.format(name=tmp_path.name)), [])
 
 
-@pytest.mark.parametrize("root", ["data/fewrel", "/home/me/d"])
+@pytest.mark.parametrize("root", ["data/fewrel", "/home/me/d", "/shared/../home/me/d"])
 def test_data_of_this_machine_alone_is_refused_where_its_sweep_has_trials_elsewhere(config, root):
     with pytest.raises(ConfigError, match=r"must be a URL or an absolute path .*\(/shared, /data\), but is"):
         check_inputs(HERE_AND_THERE, config(JSONL % root), [])

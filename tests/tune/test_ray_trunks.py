@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ import ray
 from ray import cloudpickle
 from ray.cluster_utils import Cluster
 
+from rocore.config import override
+from rocore.encoder import cache
 from rocore.errors import CacheError
 from tune import ray_trunks
 from tune.ray_trunks import TrunkBuilder, build_trunks
@@ -42,6 +45,11 @@ class Nodes:
             json.loads(path.read_text())["key"] for path in (self.caches / name).glob("trunk/*/entry.json")
         ]
         return Counter((key["output_layer"], key["precision"]) for key in keys)
+
+    def num_passes(self, name):
+        """Count the trunk passes that a worker's `Odd` ran."""
+        passes = self.caches / name / "passes"
+        return passes.stat().st_size if passes.exists() else 0
 
     def clear(self):
         while self.workers:
@@ -91,6 +99,14 @@ class Odd(TrunkBuilder):
             time.sleep(2)
         if self.node() == "full":
             raise CacheError("the cache must have room, but has none; free some")
+        run_trunk = cache.run_trunk
+
+        def counted(*arguments, **options):
+            with (Path(os.environ["ROCORE_CACHE"]) / "passes").open("a") as passes:
+                passes.write(".")
+            run_trunk(*arguments, **options)
+
+        cache.run_trunk = counted
         super().build(groups, num_threads)
 
 
@@ -102,6 +118,7 @@ def test_every_node_builds_the_layers_of_the_search_in_what_all_multiply(nodes, 
     assert build_trunks(sweep, said.append) == "fp32"
     # Known and novel sentences are two pools.
     assert nodes.entries("old") == nodes.entries("new") == {(2, "fp32"): 2, (3, "fp32"): 2}
+    assert (nodes.num_passes("old"), nodes.num_passes("new")) == (2, 2)
     assert said[:2] == [
         "note: some nodes don't multiply bf16 natively, so that all trials compute in fp32",
         "building frozen trunks on 2 nodes",
@@ -154,20 +171,9 @@ def test_cluster_that_grows_from_nothing_builds_on_its_first_node(nodes, sweep):
 
 def test_with_a_store_one_node_computes_and_the_others_fetch(nodes, sweep, tmp_path, monkeypatch):
     monkeypatch.setattr(ray_trunks, "TrunkBuilder", Odd)
-    nodes.add("first")
-    nodes.add("second")
-    orders = []
-    real = ray_trunks._answers
-
-    def answers(asked, *arguments, **options):
-        orders.append(len(asked))
-        return real(asked, *arguments, **options)
-
-    monkeypatch.setattr(ray_trunks, "_answers", answers)
-    base = sweep.base.model_copy(
-        update={"cache": sweep.base.cache.model_copy(update={"store": f"file://{tmp_path}/store"})}
-    )
-    stored = type(sweep)(config=sweep.config, base=base, paper=sweep.paper)
+    for name in ("first", "second"):
+        nodes.add(name)
+    stored = replace(sweep, base=override(sweep.base, {"cache.store": f"file://{tmp_path}/store"}))
     assert build_trunks(stored, lambda _: None) == "bf16"
     assert nodes.entries("first") == nodes.entries("second") == {(2, "bf16"): 2, (3, "bf16"): 2}
-    assert orders == [2, 2, 1, 1]
+    assert sorted(nodes.num_passes(name) for name in ("first", "second")) == [0, 2]
