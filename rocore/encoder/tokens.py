@@ -15,8 +15,8 @@ from torch import Tensor
 
 Rows = NDArray[np.int64]
 SENTENCES_PER_GROUP = 16
-QUERY_STEPS = {torch.bfloat16: 128, torch.float32: 8}
-"""Queries are filled up to a multiple: oneDNN, for bf16 on CPUs, compiles its kernels anew for every number of rows."""
+ROW_STEPS = {torch.bfloat16: 128, torch.float32: 8}
+"""Rows are filled up to a multiple: oneDNN, for bf16 on CPUs, compiles its kernels anew for every number of them."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,11 @@ def ragged_arange(lengths: Rows) -> Rows:
     return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
 
 
+def filled_up(num_rows: int, dtype: torch.dtype) -> int:
+    """Return the number of rows after filling."""
+    return num_rows + -num_rows % ROW_STEPS[dtype]
+
+
 def query_classes(num_queries: Rows, device: torch.device) -> Rows:
     """Return which sentences may share a group: on the CPU those with as many span tokens, else with about as many.
 
@@ -152,7 +157,7 @@ class TokenBank:
         """Gather the sentences of `rows`, shape (B,), for each member, in that order; B is the same for all."""
         layouts = [self._layout(of_member) for of_member in rows]
         first_tokens = np.cumsum([0, *(len(layout.within) for layout in layouts[:-1])]).tolist()
-        num_queries = _rounded(max(len(layout.spans) for layout in layouts), QUERY_STEPS[self.dtype])
+        num_queries = filled_up(max(len(layout.spans) for layout in layouts), self.dtype)
         num_slots = max(layout.num_slots + num_queries - len(layout.spans) for layout in layouts)
         size, num_members = len(rows[0]), len(rows)
         placed = [
@@ -282,10 +287,6 @@ def _placed(
         query_positions=_filled(layout.query_positions, num_queries),
         spans=_filled(layout.spans + first_span, num_queries, filling_span),
     )
-
-
-def _rounded(count: int, step: int) -> int:
-    return count + -count % step
 
 
 def _filled(array: NDArray[Any], length: int, value: int = 0) -> NDArray[Any]:

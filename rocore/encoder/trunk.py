@@ -1,8 +1,8 @@
 """Run the frozen trunk (layers 1..r-1) over every sentence, once, and leave the result in the cache."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rocore.data.tokenization import TokenizedSource
+from rocore.encoder.frozen import FrozenLayers
 from rocore.encoder.source import Encoder
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -19,6 +20,8 @@ TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 8192}
 
 Advance = Callable[[int], None]
 """Told how many sentences were done."""
+States = Iterator[tuple[int, Tensor]]
+"""Output layers r, each with layer r-1's hidden states of the tokens of a batch, (P, H), fp32."""
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
@@ -51,17 +54,13 @@ def run_trunk(
         advance: Told the number of sentences done.
     """
     dtype = DTYPES[precision]
-    num_tokens = int(source.offsets[-1])
-    shape = (num_tokens, encoder.hidden_size)
+    shape = (int(source.offsets[-1]), encoder.hidden_size)
     files = {r: _create_raw(path, shape, dtype) for r, path in outputs.items()}
-    with torch.inference_mode(), _truncated(encoder.model, max(outputs)) as model:
-        model.to(device)
-        for sentences in batches_by_length(np.diff(source.offsets), TOKENS_PER_BATCH[device.type]):
-            hidden = _run_batch(model, source, sentences, sorted(outputs), dtype, device)
-            for r, (tokens, rows) in hidden.items():
-                files[r][tokens] = rows.to("cpu", dtype)
-            advance(len(sentences))
-        model.to("cpu")
+    with _pass(encoder, source, set(outputs), dtype, device) as batches:
+        for num_sentences, tokens, states in batches:
+            for r, hidden in states:
+                files[r][tokens] = hidden.to("cpu", dtype)
+            advance(num_sentences)
 
 
 def hidden_states(
@@ -70,11 +69,10 @@ def hidden_states(
     """Return layer r-1's hidden states in memory, ragged, shape (T, H); for sentences that aren't worth caching."""
     dtype = DTYPES[precision]
     result = torch.empty(int(source.offsets[-1]), encoder.hidden_size, dtype=dtype)
-    with torch.inference_mode(), _truncated(encoder.model, output_layer) as model:
-        model.to(device)
-        for sentences in batches_by_length(np.diff(source.offsets), TOKENS_PER_BATCH[device.type]):
-            tokens, rows = _run_batch(model, source, sentences, [output_layer], dtype, device)[output_layer]
-            result[tokens] = rows.to("cpu", dtype)
+    with _pass(encoder, source, {output_layer}, dtype, device) as batches:
+        for _, tokens, states in batches:
+            for _, hidden in states:
+                result[tokens] = hidden.to("cpu", dtype)
     return result
 
 
@@ -98,50 +96,50 @@ def _create_raw(path: Path, shape: tuple[int, int], dtype: torch.dtype) -> Tenso
     return torch.from_file(str(path), shared=True, size=shape[0] * shape[1], dtype=dtype).view(shape)
 
 
-def _run_batch(
-    model: Any,
+@contextmanager
+def _pass(
+    encoder: Encoder,
     source: TokenizedSource,
-    sentences: Any,
-    layers: Sequence[int],
+    output_layers: set[int],
     dtype: torch.dtype,
     device: torch.device,
-) -> dict[int, tuple[Tensor, Tensor]]:
-    """Return, by output layer, token numbers and their hidden states."""
-    lengths = np.diff(source.offsets)[sentences]
-    longest = int(lengths.max())
-    mask = torch.from_numpy(np.arange(longest)[None, :] < lengths[:, None])
-    tokens = torch.from_numpy(source.offsets[:-1][sentences][:, None] + np.arange(longest)[None, :])[mask]
-    piece_ids = torch.zeros(mask.shape, dtype=torch.long)
-    piece_ids[mask] = torch.from_numpy(source.piece_ids)[tokens].long()
-    if model.config.pad_token_id is not None:
-        piece_ids[~mask] = model.config.pad_token_id
-    captured: dict[int, Tensor] = {}
-    with ExitStack() as stack:
-        for r in layers[:-1]:
-            handle = model.encoder.layer[r - 1].register_forward_pre_hook(
-                _capture(captured, r), with_kwargs=True
+) -> Iterator[Iterator[tuple[int, Tensor, States]]]:
+    """Give the batches: how many sentences, their token numbers, (P,), and their states for the output layers."""
+    layers = FrozenLayers(encoder, max(output_layers) - 1, dtype, device)
+
+    def run(embed: Any) -> Iterator[tuple[int, Tensor, States]]:
+        for sentences in batches_by_length(np.diff(source.offsets), TOKENS_PER_BATCH[device.type]):
+            tokens, piece_ids, is_token = _pad(source, sentences, encoder.model.config.pad_token_id)
+            piece_ids, is_token = piece_ids.to(device), is_token.to(device)
+            embedded = embed(input_ids=piece_ids, attention_mask=is_token.long()).last_hidden_state
+            states = enumerate(layers.states(embedded, is_token), start=1)
+            yield (
+                len(sentences),
+                tokens,
+                ((r, hidden[is_token]) for r, hidden in states if r in output_layers),
             )
-            stack.callback(handle.remove)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
-            out = model(input_ids=piece_ids.to(device), attention_mask=mask.to(device).long())
-        captured[layers[-1]] = out.last_hidden_state
-    return {r: (tokens, hidden[mask.to(device)]) for r, hidden in captured.items()}
+
+    with torch.inference_mode(), _without_layers(encoder.model) as embed:
+        yield run(embed.to(device))
+        embed.to("cpu")
 
 
-def _capture(captured: dict[int, Tensor], r: int) -> Callable[[Any, Any, Any], None]:
-    """Return a hook that keeps the input of layer r, which is layer r-1's output."""
-
-    def keep(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        captured[r] = args[0] if args else kwargs["hidden_states"]
-
-    return keep
+def _pad(source: TokenizedSource, sentences: Any, pad_token_id: int | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Return token numbers, (P,), and, each (n, L), piece ids and which of them are tokens."""
+    lengths = np.diff(source.offsets)[sentences]
+    positions = np.arange(int(lengths.max()))[None, :]
+    is_token = torch.from_numpy(positions < lengths[:, None])
+    tokens = torch.from_numpy(source.offsets[:-1][sentences][:, None] + positions)[is_token]
+    piece_ids = torch.full(is_token.shape, pad_token_id or 0, dtype=torch.long)
+    piece_ids[is_token] = torch.from_numpy(source.piece_ids)[tokens].long()
+    return tokens, piece_ids, is_token
 
 
 @contextmanager
-def _truncated(model: Any, output_layer: int) -> Iterator[Any]:
-    """Take layers r and above out of the model for a while: they are never run."""
+def _without_layers(model: Any) -> Iterator[Any]:
+    """Take all layers out of the model for a while: what is left embeds."""
     layers = model.encoder.layer
-    model.encoder.layer = layers[: output_layer - 1]
+    model.encoder.layer = layers[:0]
     try:
         yield model
     finally:

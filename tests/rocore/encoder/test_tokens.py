@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from rocore.encoder.tokens import (
-    QUERY_STEPS,
+    ROW_STEPS,
     SENTENCES_PER_GROUP,
     TokenBank,
     TokenGroup,
@@ -13,7 +13,7 @@ from rocore.encoder.tokens import (
 )
 
 CPU = torch.device("cpu")
-STEP = QUERY_STEPS[torch.float32]
+STEP = ROW_STEPS[torch.float32]
 
 
 def store(lengths: list[int], spans: list[tuple[int, int, int, int]], first: int = 0) -> TokenStore:
