@@ -61,8 +61,10 @@ class Actions:
             own = isinstance(self.description, SshCluster)
             return [[RAY, "exec", self._file(LAUNCHER), stop], down] if own else [down]
         if isinstance(self.description, KubernetesCluster):
+            sweeps = ("rayjobs", f"--selector={selector(self.description)}")
             return [
-                kubectl(self.description, "delete", "--ignore-not-found", "--filename", self._file(CLUSTER))
+                kubectl(self.description, "delete", *sweeps),
+                kubectl(self.description, "delete", "--ignore-not-found", "--filename", self._file(CLUSTER)),
             ]
         if isinstance(self.description, SlurmCluster):
             ours = f"awk '$2 ~ /^{job_name(self.description)}/ {{print $1}}'"
@@ -129,7 +131,9 @@ class Actions:
         if isinstance(description, KubernetesCluster):
             return [_shell(stop_script(description, out))]
         if isinstance(description, SlurmCluster):
-            return [["scancel", "--signal=TERM", "--batch", f"--name={job_name(description, out)}"]]
+            # A signal leaves a job alone that waits in the queue.
+            job = f"--name={job_name(description, out)}"
+            return [_shell(f"scancel --state=PENDING {job}; exec scancel --signal=TERM --batch {job}")]
         if runs_elsewhere(description):
             return self._job("stop", out)
         raise ConfigError(

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from rocore.errors import RocoreError
 
-_ADDRESS = re.compile(r"(?P<scheme>ray://)?(?P<host>\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):(?P<port>[0-9]{1,5})")
+_ADDRESS = re.compile(r"(?P<host>\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):(?P<port>[0-9]{1,5})")
 
 
 class ClusterError(RocoreError, RuntimeError):
@@ -17,7 +17,7 @@ class ClusterError(RocoreError, RuntimeError):
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Return host and port of `host:port` or `ray://host:port`.
+    """Return host and port of `host:port`; ray://, Ray's client, can't run a sweep.
 
     Raises:
         ValueError: If the address has another form or the port isn't in 1..65535.

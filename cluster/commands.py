@@ -23,7 +23,7 @@ from cluster.estimates import estimate, summary
 from cluster.files import rendered, write_files
 from cluster.job_commands import job
 from cluster.package import build_package
-from cluster.places import check_inputs, is_packaged, is_url
+from cluster.places import check_inputs, has_other_nodes, inputs_elsewhere, is_packaged, is_url
 from cluster.running import run_all
 from cluster.sweep_line import SweepLine
 from rocore.config import check_place
@@ -138,10 +138,17 @@ def check(
         check_files(files)
         click.echo(f"files are valid: {', '.join(files)}")
     _warn(description)
+    lacking = missing(description)
     if line is not None:
         check_inputs(description, line.config, line.overrides)
-        click.echo(estimate(description, line))
-    if lacking := missing(description):
+        if has_other_nodes(description) and (away := inputs_elsewhere(line.config, line.overrides)):
+            click.echo(f"no estimate, as it is computed on this machine, which lacks {', '.join(away)}")
+        else:
+            try:
+                click.echo(estimate(description, line))
+            except ClusterError as error:
+                lacking.append(str(error))
+    if lacking:
         raise ClusterError("\n".join(["starting it needs", *(f"- {each}" for each in lacking)]))
 
 
@@ -149,6 +156,8 @@ def check(
 @_name
 def up(name: str) -> None:
     r"""Start the cluster NAME; again, it brings a running one up to its description.
+
+    On ssh, aws and gcp Ray then starts anew: a sweep that runs there ends, and `submit` goes on with it.
 
     \b
     rocore cluster up aws
@@ -174,6 +183,8 @@ def down(name: str) -> None:
 @_sweep(required=True)
 def submit(name: str, config: Path, out: str | None, overrides: tuple[str, ...]) -> None:
     r"""Run `rocore sweep CONFIG` on the cluster NAME, or go on with the sweep in --out.
+
+    Of a sweep that goes on, --set may change `resources` and `cache`, not what trials compute.
 
     On `local`, and on `existing` without `jobs`, it runs in the foreground and ends with the sweep's exit code;
     elsewhere it runs on by itself, once: as long as it does, another submit is refused.

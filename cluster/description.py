@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from cluster.address import split_address, split_jobs_url
+from cluster.groups import CustomResources, InstanceGroup, PodGroup
 from rocore.config import NonNegative, Positive, Section, explain, nearest, read_yaml
 from rocore.errors import ConfigError
 
@@ -15,25 +16,6 @@ FOLDER = Path("configs/cluster")
 TIME_LIMIT = re.compile(r"(\d+-)?\d+:[0-5]\d:[0-5]\d")
 KUBERNETES_NAME = re.compile(r"[A-Za-z]([A-Za-z0-9-]{0,51}[A-Za-z0-9])?")
 """KubeRay makes services of 63 characters at most from it, whose names begin with a letter."""
-OWN_RESOURCES = ("CPU", "GPU", "memory", "object_store_memory")
-"""Resources that Ray counts itself."""
-
-
-def _check_custom(resources: dict[str, int]) -> dict[str, int]:
-    for name in resources:
-        if name in OWN_RESOURCES:
-            raise ValueError(
-                f"`resources` must name custom resources alone, but names {name}, which Ray counts itself; "
-                "say how many CPUs and GPUs a node has with their own keys"
-            )
-    return resources
-
-
-CustomResources = Annotated[
-    dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$")], Annotated[int, Field(ge=1)]],
-    AfterValidator(_check_custom),
-]
-"""Amounts of Ray's custom resources by name; trials ask for them with the sweep's `resources.custom`."""
 
 
 class ClusterDescription(Section):
@@ -78,7 +60,8 @@ class ExistingCluster(JobsCluster):
 
     kind: Literal["existing"]
     address: str | None = Field(default=None, validate_default=True)
-    """host:port, or ray://host:port, of the Ray's head; may be left out where there is `jobs`."""
+    """host:port of the Ray's head; may be left out where there is `jobs`. Without `jobs` this machine must be a node of
+    it (`ray start --address=...`)."""
     jobs: str | None = None
     """http://host:port of its dashboard: sweeps run there, as Ray Jobs. Null: in the foreground, on this machine."""
     project: str | None = None
@@ -168,37 +151,6 @@ class SshCluster(LaunchedCluster):
     """Host names or addresses."""
 
 
-class InstanceGroup(Section):
-    """Cloud machines of one kind."""
-
-    instance: str
-    """Machine type, in the cloud's words."""
-    min_nodes: Annotated[int, Field(ge=0)] = 0
-    """Kept even if idle."""
-    max_nodes: Annotated[int, Field(ge=1)]
-    """At most."""
-    spot: bool = False
-    """Cheaper machines that the cloud may take away at any time: sweeps go on on others."""
-    accelerator: str | None = None
-    """gcp: type of its GPUs, for example nvidia-tesla-t4; on aws the instance says it."""
-    num_accelerators: Annotated[int, Field(ge=1)] = 1
-    """gcp: GPUs of a machine that has some."""
-    cpus: Annotated[int, Field(ge=1)] | None = None
-    """CPUs of a machine. Null: what the cloud says of the instance, which Ray asks on aws alone; gcp needs it."""
-    gpus: Annotated[int, Field(ge=0)] | None = None
-    """GPUs of a machine. Null: what the cloud says of the instance (aws), or those of `accelerator` (gcp)."""
-    resources: CustomResources = Field(default_factory=dict)
-    """Custom resources of a machine by name."""
-
-    @model_validator(mode="after")
-    def _check_bounds(self) -> "InstanceGroup":
-        if self.min_nodes > self.max_nodes:
-            raise ValueError(
-                f"`min_nodes` must be at most `max_nodes`, but is {self.min_nodes} of {self.max_nodes}; lower it"
-            )
-        return self
-
-
 class CloudCluster(LaunchedCluster):
     """Machines of a cloud; their number follows the trials that wait."""
 
@@ -213,21 +165,42 @@ class CloudCluster(LaunchedCluster):
     head: str
     """Machine type of the head, which is on demand: it runs the sweep."""
     groups: Annotated[dict[str, InstanceGroup], Field(min_length=1)]
-    """Workers by name."""
+    """Workers by name; `head` is taken."""
     idle_minutes: Positive = 10
     """An idle worker is given back after this time."""
+
+    @field_validator("groups")
+    @classmethod
+    def _check_groups(cls, groups: dict[str, InstanceGroup]) -> dict[str, InstanceGroup]:
+        if "head" in groups:
+            raise ValueError(
+                "a group of workers mustn't be called `head`, as the sweep's machine is; rename it"
+            )
+        return groups
 
 
 class AwsCluster(CloudCluster):
     """Amazon EC2."""
 
     kind: Literal["aws"]
+    key_name: str | None = None
+    """Name in EC2 of the key pair that `ssh_private_key` belongs to; both or neither. Null: Ray makes a key pair."""
     instance_profile: (
         Annotated[str, Field(pattern=r"^(arn:[a-z-]+:iam::\d+:instance-profile/)?[A-Za-z0-9_+=,.@/-]+$")]
         | None
     ) = None
     """Instance profile of every machine, by name or ARN: what its role may do is what nodes may, S3 included. Null: Ray
     makes a role for the head alone, and workers have none."""
+
+    @model_validator(mode="after")
+    def _check_key(self) -> "AwsCluster":
+        if (self.key_name is None) != (self.ssh_private_key is None):
+            lacking = "key_name" if self.key_name is None else "ssh_private_key"
+            raise ValueError(
+                "`ssh_private_key` and `key_name`, what EC2 calls that key pair, must be given together, but "
+                f"`{lacking}` isn't; give it, or leave both out: Ray then makes a key pair"
+            )
+        return self
 
 
 class GcpCluster(CloudCluster):
@@ -251,25 +224,6 @@ class GcpCluster(CloudCluster):
                     "know, and would start none; set it, for example cpus: 4 for n1-standard-4"
                 )
         return self
-
-
-class PodGroup(Section):
-    """Pods of one kind."""
-
-    cpus: Positive
-    """CPUs of a pod."""
-    memory_gib: Positive
-    """Memory of a pod."""
-    gpus: Annotated[int, Field(ge=0)] = 0
-    """GPUs of a pod (nvidia.com/gpu)."""
-    min_nodes: Annotated[int, Field(ge=0)] = 0
-    """Kept even if idle."""
-    max_nodes: Annotated[int, Field(ge=1)] = 1
-    """At most."""
-    node_selector: dict[str, str] = Field(default_factory=dict)
-    """Labels of the Kubernetes nodes that may run them."""
-    resources: CustomResources = Field(default_factory=dict)
-    """Custom resources of a pod by name."""
 
 
 class KubernetesCluster(RemoteCluster):

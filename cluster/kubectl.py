@@ -48,11 +48,19 @@ esac
 
 
 def stop_script(description: KubernetesCluster, out: str) -> str:
-    """Return the script that stops the sweep cleanly, then gives its cluster back."""
+    """Return the script that stops the sweep cleanly, where it has come to run, then gives its cluster back."""
     name = sweep_name(out)
+    call = shlex.join(kubectl(description))
     stop = f"{rocore_program(description)} cluster job stop {shlex.quote(out)}"
-    delete = shlex.join(kubectl(description, "delete", "rayjob", name, "--ignore-not-found"))
-    return f"{in_head(description, stop, out)}\n{delete}\n"
+    return f"""{_find_heads(description, out)}
+if [ -n "$heads" ]; then
+  {_in_first(description, shlex.quote(stop))}
+elif [ -z "$({call} get rayjob {name} --ignore-not-found --output=name)" ]; then
+  echo "error: a sweep must have been submitted to be stopped, but there is no RayJob {name}" >&2
+  exit {REFUSED}
+fi
+{call} delete rayjob {name} --ignore-not-found
+"""
 
 
 def in_head(description: KubernetesCluster, command: str | None, out: str | None = None) -> str:
@@ -63,13 +71,22 @@ def in_head(description: KubernetesCluster, command: str | None, out: str | None
         command: For bash, over there; None: the script's first argument.
         out: The sweep that the head runs; None: any head of the description, whose volume is the same.
     """
-    call = shlex.join(kubectl(description))
-    labeled = f"--selector={selector(description, out)},ray.io/node-type=head"
     inner = '"$1"' if command is None else shlex.quote(command)
-    return f"""set -euo pipefail
-heads=$({call} get pods {labeled} --field-selector=status.phase=Running --output=name)
+    return f"""{_find_heads(description, out)}
 if [ -z "$heads" ]; then
   echo "error: a head must run, but there is none; 'rocore cluster up' starts one, which sees the same volume" >&2
   exit {REFUSED}
 fi
-{call} exec --stdin "${{heads%%$'\n'*}}" --container={CONTAINER} -- bash -c {inner}"""
+{_in_first(description, inner)}"""
+
+
+def _find_heads(description: KubernetesCluster, out: str | None) -> str:
+    call = shlex.join(kubectl(description))
+    labeled = f"--selector={selector(description, out)},ray.io/node-type=head"
+    return f"""set -euo pipefail
+heads=$({call} get pods {labeled} --field-selector=status.phase=Running --output=name)"""
+
+
+def _in_first(description: KubernetesCluster, inner: str) -> str:
+    call = shlex.join(kubectl(description))
+    return f"""{call} exec --stdin "${{heads%%$'\n'*}}" --container={CONTAINER} -- bash -c {inner}"""

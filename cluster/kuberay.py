@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cluster.description import KubernetesCluster, PodGroup
+from cluster.description import KubernetesCluster
+from cluster.groups import PodGroup
 from cluster.kubectl import CONTAINER, SWEEP, labels
 from cluster.sweep_line import STOP_WAIT_S, SweepLine, remote_command, shared_path, sweep_name
 

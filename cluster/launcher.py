@@ -1,15 +1,16 @@
 """The file of Ray's cluster launcher, for machines of one's own, EC2 and Compute Engine; knows no Ray itself."""
 
+import shlex
 from typing import Any
 
 from cluster.description import (
     AwsCluster,
     CloudCluster,
     GcpCluster,
-    InstanceGroup,
     LaunchedCluster,
     SshCluster,
 )
+from cluster.groups import InstanceGroup
 from cluster.sweep_line import STOP_WAIT_S
 
 PORT = 6379
@@ -18,6 +19,8 @@ TOKEN = "~/.ray/auth_token"  # noqa: S105 - where it lies, not what it is
 HEAD = "head"
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 """The roles of a service account alone say what it may do."""
+LIBRARIES = {"aws": "boto3", "gcp": "google-api-python-client"}
+"""What the head's Ray starts machines with."""
 
 
 def launcher_config(description: LaunchedCluster) -> dict[str, Any]:
@@ -35,12 +38,23 @@ def launcher_config(description: LaunchedCluster) -> dict[str, Any]:
         "cluster_name": description.name,
         **_machines(description),
         "file_mounts": {TOKEN: TOKEN},
-        "setup_commands": list(description.setup),
+        # Ray fills the file in here and again on the head: what stands under `setup_commands` would run twice a worker.
+        "setup_commands": [],
+        "head_setup_commands": [*description.setup, *_head_setup(description)],
+        "worker_setup_commands": list(description.setup),
         "head_start_ray_commands": [f"{activate}; ray stop; ulimit -n 65536; {start}"],
         "worker_start_ray_commands": [
             f"{activate}; ray stop; ulimit -n 65536; ray start --address=$RAY_HEAD_IP:{PORT}"
         ],
     }
+
+
+def _head_setup(description: LaunchedCluster) -> list[str]:
+    """Give the head's Ray the cloud's library, if it lacks it; Ray's own default takes the first `pip` on PATH."""
+    if not isinstance(description, CloudCluster):
+        return []
+    python = shlex.quote(f"{description.project}/.venv/bin/python")
+    return [f"{python} -m pip install --quiet {LIBRARIES[description.kind]}"]
 
 
 def _machines(description: LaunchedCluster) -> dict[str, Any]:
@@ -113,6 +127,8 @@ def _aws_node(description: CloudCluster, group: InstanceGroup) -> dict[str, Any]
     if group.spot:
         node["InstanceMarketOptions"] = {"MarketType": "spot"}
     assert isinstance(description, AwsCluster)
+    if description.key_name is not None:
+        node["KeyName"] = description.key_name
     if description.instance_profile is not None:
         key = "Arn" if description.instance_profile.startswith("arn:") else "Name"
         node["IamInstanceProfile"] = {key: description.instance_profile}
@@ -125,14 +141,18 @@ def _gcp_node(description: CloudCluster, group: InstanceGroup) -> dict[str, Any]
         "machineType": group.instance,
         "disks": [{"boot": True, "autoDelete": True, "type": "PERSISTENT", "initializeParams": disk}],
     }
-    scheduling: list[dict[str, Any]] = [{"preemptible": True}] if group.spot else []
     if group.accelerator is not None:
         node["guestAccelerators"] = [
             {"acceleratorType": group.accelerator, "acceleratorCount": group.num_accelerators}
         ]
-        scheduling.append({"onHostMaintenance": "TERMINATE"})
-    if scheduling:
-        node["scheduling"] = scheduling
+    if group.spot:
+        node["scheduling"] = {
+            "preemptible": True,
+            "automaticRestart": False,
+            "onHostMaintenance": "TERMINATE",
+        }
+    elif group.accelerator is not None or group.gpus:
+        node["scheduling"] = {"onHostMaintenance": "TERMINATE"}  # machines with GPUs can't move
     assert isinstance(description, GcpCluster)
     if description.service_account is not None:
         node["serviceAccounts"] = [{"email": description.service_account, "scopes": [SCOPE]}]

@@ -88,6 +88,17 @@ def check_inputs(description: ClusterDescription, config: Path, settings: Sequen
             )
 
 
+def inputs_elsewhere(config: Path, settings: Sequence[str]) -> list[str]:
+    """Return, as `key` and path, inputs that this machine lacks, though nodes may see them.
+
+    Args:
+        config: The sweep's file, on this machine.
+        settings: KEY=VALUE.
+    """
+    found = [(key, path) for key, path in _inputs(_resolved(config, settings)) if not is_url(path)]
+    return [f"`{key}` {path}" for key, path in found if not Path(path).expanduser().exists()]
+
+
 def config_files(config: Path) -> list[Path]:
     """Return a sweep's file and the one that it is based on.
 

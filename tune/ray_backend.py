@@ -226,12 +226,19 @@ def _connect(resources: ResourcesConfig, temporary: Path) -> None:
     if resources.address is None:
         _start(temporary, quiet)
         return
+    if resources.address.startswith("ray://"):
+        raise ConfigError(
+            "`resources.address` must be host:port of a Ray that this machine is a node of, but is "
+            f"{resources.address!r}, for Ray's client, under which a sweep can't keep its journal; submit it as a job "
+            "(`rocore cluster submit`), or run it on a node, with resources.address=auto"
+        )
     try:
         ray.init(address=resources.address, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ConfigError(
-            f"`resources.address` must name a running Ray, but {resources.address!r} isn't one: {error}; "
-            f"start one, or set it to null for a Ray of the sweep's own"
+            f"`resources.address` must name a running Ray that this machine is a node of, but {resources.address!r} "
+            f"isn't one: {error}; start one, join it with `ray start --address=...`, or set it to null for a Ray of "
+            "the sweep's own"
         ) from error
 
 

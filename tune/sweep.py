@@ -18,6 +18,7 @@ from tune.preparation import Facts, prepare_sweep
 from tune.progress import Progress
 from tune.remote.sweep import RemoteSweep, opened
 from tune.results import results_tree, write_reports
+from tune.resumption import load_begun
 from tune.retention import Retention
 from tune.sweep_directory import SweepDirectory
 
@@ -84,6 +85,7 @@ def resume_sweep(
     out: Path | str,
     *,
     num_more: int = 0,
+    overrides: Mapping[str, Any] | None = None,
     echo: Echo = lambda _text: None,
     trainable: "type[Trial] | None" = None,
     prepare: Callable[[Sweep], Facts] = prepare_sweep,
@@ -93,12 +95,14 @@ def resume_sweep(
     Args:
         out: The sweep directory, or its URL.
         num_more: Trials to add to the search; the final comparison is brought up to date.
+        overrides: Dotted keys that say anew where and with what trials run; kept from then on.
         echo: Told what begins.
         trainable: Runs the trials; None: `tune.trial.Trial`.
         prepare: Runs once, before any trial.
 
     Raises:
         CheckpointError: If the directory holds no sweep, its journal is corrupt, or data or encoder have changed.
+        ConfigError: If an override would change what trials compute.
         RocoreError: Like `run_sweep`.
     """
     with opened(out) as (directory, remote):
@@ -107,10 +111,11 @@ def resume_sweep(
                 f"{out} must be a sweep directory that holds {CONFIG}, but it doesn't; "
                 f"start one with `rocore sweep CONFIG --out {out}`"
             )
-        sweep = load_sweep(directory.root / CONFIG)
+        sweep = load_begun(directory.root / CONFIG, overrides or {})
         if num_more:
             num_trials = sweep.config.search.num_trials + num_more
-            sweep = load_sweep(directory.root / CONFIG, {"search.num_trials": num_trials})
+            more = {**(overrides or {}), "search.num_trials": num_trials}
+            sweep = load_sweep(directory.root / CONFIG, more)
         begun = directory.root / FILE
         settled = sweep.in_precision(read_records(directory.root).precision if begun.is_file() else None)
         return _run(sweep, directory, remote, _prepare(settled, prepare, echo), echo, trainable)

@@ -1,8 +1,8 @@
 """Transformer layers that are never trained, over all tokens of padded sentences.
 
 The numbers are those of the library's layers up to rounding. Written out, as here queries, keys and values are one
-product, weights are cast once, and attention is two batched products: with few tokens a sentence a third of the
-time of the library's fused kernel on a CPU. In bf16 only products are: sums, norms and softmax stay in fp32.
+product, weights are cast once, and attention is two batched products: on a CPU, with few tokens a sentence, faster
+than the library's fused kernel. In bf16 only products are: sums, norms and softmax stay in fp32.
 
 Shapes: n sentences of L tokens, filling included, in R rows; H hidden size, A heads, W = H / A.
 """
@@ -26,7 +26,7 @@ class FrozenLayers:
 
     def __init__(self, encoder: Encoder, num_layers: int, dtype: torch.dtype, device: torch.device) -> None:
         """Copy layers 1..num_layers."""
-        self.dtype = dtype
+        self._dtype = dtype
         self._layers = [_FrozenLayer(encoder, r, dtype, device) for r in range(1, num_layers + 1)]
         table = encoder.architecture.bias_table(encoder.model)
         self._bias_table = None if table is None else table.to(device)
@@ -36,7 +36,7 @@ class FrozenLayers:
     ) -> Iterator[Float[Tensor, "n L H"]]:
         """Yield what goes into the first layer, then what comes out of each, fp32; rows of filling mean nothing."""
         num_rows = is_token.numel()
-        rows = embedded.new_zeros(filled_up(num_rows, self.dtype), embedded.shape[-1])
+        rows = embedded.new_zeros(filled_up(num_rows, self._dtype), embedded.shape[-1])
         rows[:num_rows] = embedded.flatten(0, 1)
         yield rows[:num_rows].view(embedded.shape)
         constants = self._score_constants(is_token)

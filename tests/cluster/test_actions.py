@@ -59,7 +59,8 @@ def test_kubernetes_goes_up_and_down_with_its_manifest():
     kubectl = ["kubectl", "--namespace", "research"]
     assert actions("kubernetes").up() == [[*kubectl, "apply", "--filename", "files/raycluster.yaml"]]
     assert actions("kubernetes").down() == [
-        [*kubectl, "delete", "--ignore-not-found", "--filename", "files/raycluster.yaml"]
+        [*kubectl, "delete", "rayjobs", "--selector=app=rocore-tune,rocore-tune/cluster=kubernetes"],
+        [*kubectl, "delete", "--ignore-not-found", "--filename", "files/raycluster.yaml"],
     ]
 
 
@@ -207,8 +208,9 @@ def test_stop_tells_the_sweep_and_not_ray():
     assert on_head(actions("ssh").stop("/x/a")[0])[1][4:] == ["stop", "/x/a"]
     assert existing(project="/p").stop("/x/a")[0][5:7] == ["stop", "/x/a"]
     assert "cluster job stop /x/a" in actions("kubernetes").stop("/x/a")[0][-1]
+    job = f"--name=slurm_{sweep_name('/x/a')}"
     assert actions("slurm").stop("/x/a") == [
-        ["scancel", "--signal=TERM", "--batch", f"--name=slurm_{sweep_name('/x/a')}"]
+        ["bash", "-c", f"scancel --state=PENDING {job}; exec scancel --signal=TERM --batch {job}"]
     ]
     for kind in ("local", "existing"):
         with pytest.raises(ConfigError, match="press Ctrl-C there"):

@@ -72,7 +72,7 @@ def test_modules_of_ray_jobs_are_installed():
         ({"address": "head:6379"}, "token", "1", []),
         ({"address": "head:6379"}, "token", "", ["`address` isn't on this machine and RAY_USE_TLS isn't 1"]),
         (
-            {"address": "ray://head:10001", "jobs": "https://head:1"},
+            {"address": "head:6379", "jobs": "https://head:1"},
             "disabled",
             "1",
             ["`address` and `jobs` can be reached from elsewhere"],

@@ -202,6 +202,23 @@ def test_check_of_a_cluster_of_gpus_estimates_on_a_machine_without(tmp_path):
     assert re.search(r"about [0-9.]+ CPU-hours and [0-9.]+ GPU-hours", result.stdout)
 
 
+def test_check_where_the_data_lie_on_the_nodes_alone_names_what_is_missing_all_the_same(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(commands, "estimate", lambda *_: pytest.fail("estimated"))
+    monkeypatch.setattr(commands, "missing", lambda _: ["the program rsync"])
+    config = tmp_path / "a.yaml"
+    config.write_text("base: {data: {format: jsonl, root: /mnt/rocore/data}}", encoding="utf-8")
+    path = describe(tmp_path, "{kind: existing, jobs: 'http://127.0.0.1:1', shared: /mnt/rocore}")
+    monkeypatch.setattr(commands, "answers", lambda *_, **__: [])
+    result = CliRunner().invoke(cluster, ["check", path, str(config), "--out", "/mnt/rocore/a"])
+    assert (
+        "no estimate, as it is computed on this machine, which lacks `data.root` /mnt/rocore/data"
+        in result.stdout
+    )
+    assert "- the program rsync" in str(result.exception)
+
+
 def test_check_where_the_dry_run_fails_says_why(tmp_path, monkeypatch):
     failed = subprocess.CompletedProcess([], 2, stdout="", stderr="noise\nerror: no such file\n")
     monkeypatch.setattr(estimates.subprocess, "run", lambda *_, **__: failed)

@@ -38,7 +38,6 @@ def test_shipped_description_loads_under_its_file_name(path):
         ("kind: local", None),
         ("{kind: local, cpus_per_trial: 2, gpus_per_trial: 0}", None),
         ("{kind: existing, address: 'head:6379'}", "head:6379"),
-        ("{kind: existing, address: 'ray://10.0.0.5:10001'}", "ray://10.0.0.5:10001"),
         ("{kind: existing, jobs: 'http://head:8265', shared: /s}", "auto"),
         ("{kind: existing, address: 'head:6379', jobs: 'http://head:8265'}", "auto"),
     ],

@@ -54,7 +54,7 @@ def test_aws_file_has_spot_workers_with_bounds_and_a_head_on_demand_without_tria
 def test_gcp_file_names_accelerators_and_preemption():
     node = yaml.safe_load(files_of("gcp")["cluster.yaml"])["available_node_types"]["spot"]["node_config"]
     assert node["guestAccelerators"] == [{"acceleratorType": "nvidia-tesla-t4", "acceleratorCount": 1}]
-    assert {"preemptible": True} in node["scheduling"]
+    assert node["scheduling"]["preemptible"] is True
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import pytest
 
 from cluster.actions import Actions
 from cluster.collection import collect, manifest
-from cluster.description import KubernetesCluster, PodGroup
+from cluster.description import KubernetesCluster
+from cluster.groups import PodGroup
 from cluster.kubectl import in_head, stop_script, submit_script
 from cluster.sweep_line import sweep_name
 
@@ -91,6 +92,22 @@ def test_stop_that_succeeded_deletes_the_job(kubectl):
     assert (
         asked.read_text().splitlines()[-1] == f"--namespace research delete rayjob {NAME} --ignore-not-found"
     )
+
+
+def test_stop_of_a_sweep_whose_head_never_ran_deletes_the_job(kubectl):
+    asked = kubectl(state=f"rayjob/{NAME}", pods="")
+    done = run(stop_script(KUBERNETES, OUT))
+    assert done.returncode == 0, done.stderr
+    assert (
+        asked.read_text().splitlines()[-1] == f"--namespace research delete rayjob {NAME} --ignore-not-found"
+    )
+
+
+def test_stop_of_a_sweep_that_was_never_submitted_says_so(kubectl):
+    asked = kubectl(pods="")
+    done = run(stop_script(KUBERNETES, OUT))
+    assert (done.returncode, "delete" in asked.read_text()) == (4, False)
+    assert f"there is no RayJob {NAME}" in done.stderr
 
 
 def test_command_in_a_head_gets_input_and_hands_output_and_exit_code_on(kubectl):

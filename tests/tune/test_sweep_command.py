@@ -19,8 +19,8 @@ def calls(monkeypatch):
             Path(out), str(out), "trial-3", {"loss.pair_margin": 1.5}, 0.8123, "No significant difference."
         )
 
-    def resume(out, *, num_more, echo):
-        made.append((out, num_more))
+    def resume(out, *, num_more, overrides, echo):
+        made.append((out, num_more, overrides))
         return SweepResult(Path(out), str(out), "paper", {}, 0.5, "As the paper's.")
 
     monkeypatch.setattr("tune.sweep.run_sweep", run)
@@ -64,10 +64,12 @@ def test_sweep_with_a_misspelt_key_ends_with_the_nearest_name(sweep_file, calls)
 
 
 @pytest.mark.parametrize(("arguments", "num_more"), [(["--resume"], 0), (["--extend", "8"], 8)])
-def test_sweep_resumes_and_extends_a_directory(calls, tmp_path, arguments, num_more):
-    result = CliRunner().invoke(main, ["sweep", *arguments, str(tmp_path)])
+@pytest.mark.parametrize("overrides", [{}, {"cache.max_gib": 20}])
+def test_sweep_resumes_and_extends_a_directory(calls, tmp_path, arguments, num_more, overrides):
+    settings = [word for key, value in overrides.items() for word in ("--set", f"{key}={value}")]
+    result = CliRunner().invoke(main, ["sweep", *arguments, str(tmp_path), *settings])
     assert result.exit_code == 0
-    assert calls == [(tmp_path, num_more)]
+    assert calls == [(tmp_path, num_more, overrides)]
     assert "As the paper's." in result.output
 
 
@@ -82,8 +84,8 @@ def test_sweep_sequential_runs_one_trial_at_a_time(sweep_file, calls):
         ([], "one of CONFIG, --resume DIR, --extend N DIR and --replay DIR must be given"),
         (["{file}", "--resume", "{folder}"], "one of CONFIG"),
         (["--resume", "{folder}", "--extend", "2", "{folder}"], "one of CONFIG"),
-        (["--resume", "{folder}", "--set", "seed=3"], "go on with a sweep as it is"),
-        (["--resume", "{folder}", "--sequential"], "go on with a sweep as it is"),
+        (["--replay", "{folder}", "--set", "seed=3"], "take a sweep as it is"),
+        (["--resume", "{folder}", "--sequential"], "take a sweep as it is"),
         (["--extend", "0", "{folder}"], "0 is not in the range"),
     ],
 )

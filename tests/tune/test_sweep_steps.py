@@ -110,6 +110,32 @@ def test_sweep_stopped_before_anything_ended_reports_nothing(make_sweep, tmp_pat
     assert not (tmp_path / "out" / "results.json").exists()
 
 
+FREE = {"cache.max_gib": 7.0, "resources.cpus_per_trial": 2, "resources.address": "auto"}
+
+
+def test_sweep_goes_on_with_settings_that_say_where_its_trials_run(make_sweep, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    no_ray(monkeypatch, ["complete", KeyboardInterrupt()])
+    with pytest.raises(SweepInterrupted):
+        run_sweep(make_sweep({"search.num_trials": 2}), out, prepare=lambda _: FACTS)
+    no_ray(monkeypatch, [None, "complete"])
+    resume_sweep(out, overrides={**FREE, "search.num_trials": 2}, prepare=lambda _: FACTS)
+    kept = load_sweep(out / "config.yaml")
+    assert kept.base.cache.max_gib == 7
+    assert (kept.config.resources.cpus_per_trial, kept.config.resources.address) == (2, "auto")
+
+
+@pytest.mark.parametrize("key", ["search.num_trials", "train.learning_rate", "seed"])
+def test_sweep_that_goes_on_refuses_to_compute_something_else(make_sweep, tmp_path, monkeypatch, key):
+    out = tmp_path / "out"
+    no_ray(monkeypatch, ["complete"] * 2)
+    run_sweep(make_sweep({"search.num_trials": 2}), out, prepare=lambda _: FACTS)
+    before = (out / "config.yaml").read_text()
+    with pytest.raises(ConfigError, match=f"must compute what it began to, but `{key}` would be"):
+        resume_sweep(out, overrides={**FREE, key: 3}, prepare=lambda _: pytest.fail("prepared"))
+    assert (out / "config.yaml").read_text() == before
+
+
 def test_sweep_on_a_full_disk_says_so(make_sweep, tmp_path, monkeypatch):
     no_ray(monkeypatch, ["complete", OSError(errno.ENOSPC, "No space left on device")])
     with pytest.raises(DiskFullError, match=r"No space left on device; nothing is lost: .*--resume"):

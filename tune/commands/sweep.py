@@ -97,7 +97,8 @@ def sweep(
     `--set` takes keys of the sweep (search.num_trials=50) and RoCORE keys (train.max_epochs=20).
 
     Whatever ends a sweep (a kill, a lost node, a full disk), --resume goes on with it; trials that have ended aren't
-    run again. Ctrl-C stops it cleanly, a second time at once.
+    run again. With --resume, --set may change `resources` and `cache`, and whatever else says where trials run, not
+    what they compute. Ctrl-C stops it cleanly, a second time at once.
 
     `rocore sweep status DIR` shows how a sweep stands, from any other terminal.
 
@@ -114,15 +115,15 @@ def sweep(
 
     if sum(source is not None for source in (config, resume, extend, replay)) != 1:
         raise click.UsageError("one of CONFIG, --resume DIR, --extend N DIR and --replay DIR must be given")
-    if config is None and (out is not None or overrides or sequential or dry_run or go_on):
+    if config is None and (out is not None or sequential or dry_run or go_on or (overrides and replay)):
         raise click.UsageError(
-            "--resume, --extend and --replay go on with a sweep as it is, without --out, --set, --sequential, "
-            "--continue or --dry-run"
+            "--resume, --extend and --replay take a sweep as it is, without --out, --sequential, --continue or "
+            "--dry-run, and --replay without --set"
         )
     if config is not None:
         out = out or Path("sweeps") / config.stem
         if go_on and has_begun(out):
-            _go_on(out)
+            _go_on(out, overrides)
         else:
             _begin(config, out, overrides, sequential=sequential, dry_run=dry_run, as_json=as_json)
     elif replay is not None:
@@ -130,7 +131,7 @@ def sweep(
     else:
         num_more, directory = extend or (0, resume)
         assert directory is not None
-        _go_on(directory, num_more)
+        _go_on(directory, overrides, num_more)
 
 
 def _begin(
@@ -155,10 +156,10 @@ def _begin(
         _show_result(run_sweep(loaded, out, echo=_echo))
 
 
-def _go_on(place: Path | str, num_more: int = 0) -> None:
+def _go_on(place: Path | str, overrides: dict[str, Any], num_more: int = 0) -> None:
     from tune.sweep import resume_sweep
 
-    _show_result(resume_sweep(place, num_more=num_more, echo=_echo))
+    _show_result(resume_sweep(place, num_more=num_more, overrides=overrides, echo=_echo))
 
 
 def _warn(loaded: "Sweep") -> None:
