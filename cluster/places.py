@@ -89,12 +89,14 @@ def check_inputs(description: ClusterDescription, config: Path, settings: Sequen
 
 
 def inputs_elsewhere(config: Path, settings: Sequence[str]) -> list[str]:
-    """Return, as `key` and path, inputs that this machine lacks, though nodes may see them.
+    """Return CONFIG, or its inputs as `key` and path, where this machine lacks them, though nodes may see them.
 
     Args:
-        config: The sweep's file, on this machine.
+        config: The sweep's file.
         settings: KEY=VALUE.
     """
+    if not config.is_file():
+        return [str(config)]
     found = [(key, path) for key, path in _inputs(_resolved(config, settings)) if not is_url(path)]
     return [f"`{key}` {path}" for key, path in found if not Path(path).expanduser().exists()]
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rocore.patience import patiently
     from rocore.prediction import Predictor, load_predictor
     from rocore.progress import progress_bars
-    from rocore.run_directory import RunDirectory, write_atomically, write_json
+    from rocore.run_directory import WHERE_ONLY, RunDirectory, write_atomically, write_json
     from rocore.storage import Storage, is_url
     from rocore.training.cost import EpochCost, RunCost, measure_run
     from rocore.training.pack import pack_key, run_packed_epoch
@@ -50,6 +50,7 @@ _HOMES = {
     "Predictor": "rocore.prediction",
     "load_predictor": "rocore.prediction",
     "progress_bars": "rocore.progress",
+    "WHERE_ONLY": "rocore.run_directory",
     "RunDirectory": "rocore.run_directory",
     "write_atomically": "rocore.run_directory",
     "write_json": "rocore.run_directory",
@@ -75,6 +76,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "WHERE_ONLY",
     "CacheError",
     "CheckpointError",
     "Config",

@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import rocore
 from rocore.errors import ConfigError
 from tune.config import Sweep, dotted, load_sweep
-
-FREE = ("resources.", "base.cache.", "base.data.root", "base.train.device")
-"""How keys begin that may change; that the data are the same is told by their fingerprints."""
 
 
 def load_begun(path: Path, overrides: Mapping[str, Any]) -> Sweep:
@@ -27,10 +25,16 @@ def load_begun(path: Path, overrides: Mapping[str, Any]) -> Sweep:
     sweep = load_sweep(path, overrides)
     before, now = (dict(dotted(each.config.model_dump(mode="json"))) for each in (begun, sweep))
     for key in sorted({*before, *now}):
-        if before.get(key) != now.get(key) and not key.startswith(FREE):
+        if before.get(key) != now.get(key) and not _says_where(key):
             raise ConfigError(
                 f"a sweep that goes on must compute what it began to, but `{key.removeprefix('base.')}` would be "
                 f"{now.get(key)!r} instead of {before.get(key)!r}; leave it out (`rocore sweep --extend` adds trials), "
                 "or start a sweep anew in another directory"
             )
     return sweep
+
+
+def _says_where(key: str) -> bool:
+    """Whether a key may change between a sweep and its resumption, as it may for a single run."""
+    section, _, rest = key.removeprefix("base.").partition(".")
+    return section == "resources" or (key.startswith("base.") and rest in rocore.WHERE_ONLY.get(section, ()))

@@ -219,6 +219,16 @@ def test_check_where_the_data_lie_on_the_nodes_alone_names_what_is_missing_all_t
     assert "- the program rsync" in str(result.exception)
 
 
+def test_check_where_the_sweeps_file_lies_on_the_nodes_alone_gives_no_estimate(tmp_path, monkeypatch):
+    monkeypatch.setattr(commands, "answers", lambda *_, **__: [])
+    path = describe(
+        tmp_path, "{kind: existing, jobs: 'http://127.0.0.1:1', project: /p, shared: /mnt/rocore}"
+    )
+    arguments = ["check", path, "/mnt/rocore/a.yaml", "--out", "/mnt/rocore/a"]
+    result = CliRunner().invoke(cluster, arguments, catch_exceptions=False)
+    assert (result.exit_code, "which lacks /mnt/rocore/a.yaml" in result.stdout) == (0, True)
+
+
 def test_check_where_the_dry_run_fails_says_why(tmp_path, monkeypatch):
     failed = subprocess.CompletedProcess([], 2, stdout="", stderr="noise\nerror: no such file\n")
     monkeypatch.setattr(estimates.subprocess, "run", lambda *_, **__: failed)

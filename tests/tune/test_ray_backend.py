@@ -5,7 +5,7 @@ import pytest
 
 from rocore.errors import ConfigError
 from tune.config import ResourcesConfig
-from tune.ray_backend import check_resources
+from tune.ray_backend import check_resources, ray_session
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,12 @@ def test_account_of_a_lost_process_by_ray_stays_off_the_terminal():
     code = f"import tune.ray_backend; from ray._private.worker import print_to_stdstream; {show}"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (shown.stdout, shown.stderr) == ("", "")
+
+
+def test_session_on_rays_client_is_refused_before_anything_starts(tmp_path):
+    resources = ResourcesConfig(address="ray://head:10001")
+    with (
+        pytest.raises(ConfigError, match="must be host:port of a Ray that this machine is a node of"),
+        ray_session(resources, tmp_path),
+    ):
+        pytest.fail("begun")
