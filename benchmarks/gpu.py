@@ -35,6 +35,7 @@ def main() -> int:
     device = torch.device(arguments.device)
     encoder = drawn_encoder(arguments.layers, arguments.hidden)
     precision = resolve_precision(arguments.precision, device)
+    torch.set_float32_matmul_precision("high" if precision == "bf16" else "highest")  # as a run's preparation does
     bank = drawn_bank(arguments.sentences, arguments.hidden, precision, device)
     task = task_of(encoder, bank, precision, device)
     found = {

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from rocore.data.instance import NovelGold
-from rocore.encoder.tokens import Rows
+from rocore.encoder.ragged import Rows
 from rocore.metrics import clustering_metrics, hungarian_accuracy
 
 

@@ -1,6 +1,5 @@
 """The trainable parts: layer r, projector g, reconstructor d and the classifiers."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -9,10 +8,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rocore.config import ModelConfig
-from rocore.encoder.dropout import DropoutMasks
+from rocore.encoder.dropout import Noise
 from rocore.encoder.linear import Linear
 from rocore.encoder.output_layer import OutputLayer
-from rocore.encoder.tokens import TokenBatch
+from rocore.encoder.tokens import AnyBatch
 
 RECTIFIERS = {"leaky_relu": nn.LeakyReLU, "relu": nn.ReLU}
 
@@ -82,10 +81,10 @@ class RoCORE(nn.Module):
         assert self.incremental
         return self.known_classifier
 
-    def entity_pair_repr(self, batch: TokenBatch, masks: Sequence[DropoutMasks] = ()) -> Float[Tensor, "B D"]:
-        """Return h of a batch (1-3), fp32; with dropout where `masks` are given, one for each member."""
+    def entity_pair_repr(self, batch: AnyBatch, noise: Noise = ()) -> Float[Tensor, "B D"]:
+        """Return h of a batch (1-3), fp32; with dropout where there is `noise`."""
         with self._products(batch.hidden.device):
-            h: Tensor = self.output_layer(batch, masks)
+            h: Tensor = self.output_layer(batch, noise)
         return h.float()
 
     def reconstruct(

@@ -1,4 +1,4 @@
-"""Attention of span tokens to all tokens of their sentence, group by group.
+"""Attention of span tokens to all tokens of their sentence, group by group, on the CPU.
 
 Layer r's input is frozen and its queries are few, so keys and values are never computed. With key k = W_k x + b_k and
 value v = W_v x + b_v of a token x,
@@ -57,8 +57,8 @@ class _SpanAttention(torch.autograd.Function):
     """Written out: products with weights chunk by chunk, those with tokens group by group.
 
     In scores and weights keys come before queries: the faster product of the two. The products with tokens are small
-    and of many shapes: on the CPU they are in fp32, as oneDNN compiles its bf16 kernels anew for every shape, and keeps
-    two thirds of a MiB for each. The others are in the dtype of the query.
+    and of many shapes: they are in fp32, as oneDNN compiles its bf16 kernels anew for every shape, and keeps two thirds
+    of a MiB for each. The others are in the dtype of the query.
     """
 
     @staticmethod
@@ -73,7 +73,7 @@ class _SpanAttention(torch.autograd.Function):
         masks: Sequence[Tensor] | None,
         keep: bool,
     ) -> Tensor:
-        heads = _Heads.of(weight, bias, num_heads, query.dtype)
+        heads = Heads.of(weight, bias, num_heads, query.dtype)
         queries = query.view(len(query), num_heads, -1)
         context, totals = torch.zeros_like(queries), queries.new_zeros(*queries.shape[:2], 1)
         kept: list[Tensor] = []
@@ -110,7 +110,7 @@ class _SpanAttention(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         query, weight, bias, totals, *saved = ctx.saved_tensors
         kept = iter(saved)
-        heads = _Heads.of(weight, bias, ctx.num_heads, query.dtype)
+        heads = Heads.of(weight, bias, ctx.num_heads, query.dtype)
         queries = query.view(len(query), ctx.num_heads, -1)
         grad = grad_outputs[0].to(query.dtype).view(queries.shape)
         of_query, of_key, of_value = (torch.zeros_like(part) for part in (queries, heads.key, heads.value))
@@ -133,13 +133,13 @@ class _SpanAttention(torch.autograd.Function):
             of_value[chunk.member].baddbmm_(of_context.mT, next(kept))
         of_query *= _scale(queries)
         of_key *= _scale(queries)
-        grads = _Heads(of_key, of_value, (heads.split(grad) * heads.split(totals)).sum(1, keepdim=True))
+        grads = Heads(of_key, of_value, (heads.split(grad) * heads.split(totals)).sum(1, keepdim=True))
         of_weight, of_bias = grads.stacked(weight, bias)
         return of_query.flatten(1), of_weight, of_bias, None, None, None, None, None
 
 
 @dataclass(frozen=True)
-class _Heads:
+class Heads:
     """Weights, or their gradients, head by head: key and value (K, A, W, H), the value's bias (K, 1, A, W)."""
 
     key: Tensor
@@ -147,7 +147,7 @@ class _Heads:
     value_bias: Tensor
 
     @classmethod
-    def of(cls, weight: Tensor, bias: Tensor, num_heads: int, dtype: torch.dtype) -> "_Heads":
+    def of(cls, weight: Tensor, bias: Tensor, num_heads: int, dtype: torch.dtype) -> "Heads":
         """Take apart the weights, ([K,] 2H, H), and biases, ([K,] 2H), of keys and values."""
         hidden = weight.shape[-1]
         weights = weight.to(dtype).view(-1, 2, num_heads, hidden // num_heads, hidden)
@@ -218,11 +218,10 @@ class _Chunk:
 def _chunks(batch: TokenBatch, query: Tensor) -> Iterator[_Chunk]:
     """Yield the chunks of the query grid, whose queries have the shape (G, H).
 
-    A chunk is a member's whole share: few shapes, and few launches. In fp32 on the CPU it is one group, so that what is
-    wide (S A H) stays in the processor's cache.
+    A chunk is a member's whole share: few shapes. In fp32 it is one group, so that what is wide (S A H) stays in the
+    processor's cache.
     """
-    on_cpu = query.device.type == "cpu"
-    dtype = torch.float32 if on_cpu and query.dtype == torch.bfloat16 else query.dtype
+    dtype = torch.float32 if query.dtype == torch.bfloat16 else query.dtype
     mask = batch.key_mask.to(dtype)
 
     def parts(groups: Sequence[TokenGroup], first_slot: int) -> Iterator[_Part]:
@@ -234,7 +233,7 @@ def _chunks(batch: TokenBatch, query: Tensor) -> Iterator[_Chunk]:
             within = slice(slots.start - first_slot, slots.stop - first_slot)
             yield _Part(group, slots, within, hidden, of_group)
 
-    if on_cpu and query.dtype == torch.float32:
+    if query.dtype == torch.float32:
         for group in batch.groups:
             slots = _slots(group)
             yield _Chunk(group.member, slots, slots.stop - slots.start, parts([group], slots.start))

@@ -6,19 +6,19 @@ feed-forward block; keys and values need not be computed at all. The numbers are
 Shapes: B sentences, Q span tokens, H hidden size, D = 2H.
 """
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
 from rocore.encoder.attention import attention_masks, position_bias, span_attention
-from rocore.encoder.dropout import DropoutMasks
+from rocore.encoder.dropout import DropoutKeys, Noise
 from rocore.encoder.linear import Linear
+from rocore.encoder.ragged import RaggedBatch
+from rocore.encoder.ragged_attention import ragged_attention
 from rocore.encoder.rows import gather_rows, max_pool_spans, scatter_rows
 from rocore.encoder.source import Encoder
-from rocore.encoder.tokens import TokenBatch
+from rocore.encoder.tokens import AnyBatch
 
 
 class OutputLayer(nn.Module):
@@ -57,43 +57,54 @@ class OutputLayer(nn.Module):
             )
         self.load_state_dict(weights)
 
-    def forward(self, batch: TokenBatch, masks: Sequence[DropoutMasks] = ()) -> Float[Tensor, "B D"]:
+    def forward(self, batch: AnyBatch, noise: Noise = ()) -> Float[Tensor, "B D"]:
         """Return the entity pair representation h = h_head (+) h_tail (equation 3), fp32.
 
         Args:
             batch: B sentences.
-            masks: Where each member's dropout masks come from; none: no dropout.
+            noise: Where each member's dropout masks come from; none: no dropout.
         """
         residual = batch.hidden.index_select(0, batch.query_tokens)
-        context = self._attend(residual, batch, masks)
-        attended = _dropout(self.attention_output(context), self.hidden_dropout, masks)
+        context = self._attend(residual, batch, noise)
+        attended = self._drop(self.attention_output(context), noise, DropoutKeys.ATTENTION_OUTPUT)
         attended = self.attention_norm((residual + attended).float())
         inner = self.activation(self.intermediate(attended))
-        output = _dropout(self.output(inner), self.hidden_dropout, masks)
+        output = self._drop(self.output(inner), noise, DropoutKeys.OUTPUT)
         output = self.output_norm(attended + output.float())
         num_spans = 2 * batch.size
         pooled = max_pool_spans(output, batch.spans, num_spans + 1)  # one more, of filling
         return pooled[:num_spans].view(batch.size, -1)
 
-    def _attend(
-        self, queries: Float[Tensor, "Q H"], batch: TokenBatch, masks: Sequence[DropoutMasks]
-    ) -> Float[Tensor, "Q H"]:
+    def _attend(self, queries: Float[Tensor, "Q H"], batch: AnyBatch, noise: Noise) -> Float[Tensor, "Q H"]:
         """Multi-head attention of the span tokens to all tokens of their sentence."""
         rate = self.attention_dropout
+        weights = (self.key_value.weight, self.key_value.bias)
+        if isinstance(batch, RaggedBatch):
+            return ragged_attention(
+                self.query(queries),
+                *weights,
+                batch,
+                num_heads=self.num_heads,
+                bias_table=self.bias_table,
+                keys=noise.at(DropoutKeys.ATTENTION) if isinstance(noise, DropoutKeys) and rate else None,
+                rate=rate,
+            )
+        assert not isinstance(noise, DropoutKeys)
         context = span_attention(
             scatter_rows(self.query(queries), batch.query_slots, batch.num_slots),
-            self.key_value.weight,
-            self.key_value.bias,
+            *weights,
             batch,
             num_heads=self.num_heads,
             position_bias=None if self.bias_table is None else position_bias(self.bias_table, batch),
-            masks=attention_masks(masks, batch, self.num_heads, rate) if masks and rate else None,
+            masks=attention_masks(noise, batch, self.num_heads, rate) if noise and rate else None,
         )
         return gather_rows(context, batch.query_slots)
 
-
-def _dropout(rows: Tensor, rate: float, masks: Sequence[DropoutMasks]) -> Tensor:
-    if not masks or not rate:
-        return rows
-    share = (len(rows) // len(masks), *rows.shape[1:])
-    return rows * torch.cat([of_member.draw(share, rate, rows.dtype) for of_member in masks])
+    def _drop(self, rows: Tensor, noise: Noise, place: int) -> Tensor:
+        rate = self.hidden_dropout
+        if not noise or not rate:
+            return rows
+        if isinstance(noise, DropoutKeys):
+            return noise.drop(rows, rate, place)
+        share = (len(rows) // len(noise), *rows.shape[1:])
+        return rows * torch.cat([of_member.draw(share, rate, rows.dtype) for of_member in noise])

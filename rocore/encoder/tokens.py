@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Rows = NDArray[np.int64]
+from rocore.encoder.ragged import RaggedBatch, ResidentTokens, Rows, room_for
+
 SENTENCES_PER_GROUP = 16
 ROW_STEPS = {torch.bfloat16: 128, torch.float32: 8}
 """Rows are filled up to a multiple: oneDNN, for bf16 on CPUs, compiles its kernels anew for every number of them."""
@@ -40,7 +41,7 @@ class TokenStore:
 
 @dataclass(frozen=True)
 class TokenGroup:
-    """Sentences of one member, alike in length and with (about) as many span tokens: grids of them are hardly padded.
+    """Sentences of one member, alike in length and with as many span tokens: grids of them are hardly padded.
 
     Attributes:
         member: Whose sentences; 0 outside a pack.
@@ -118,43 +119,42 @@ def filled_up(num_rows: int, dtype: torch.dtype) -> int:
     return num_rows + -num_rows % ROW_STEPS[dtype]
 
 
-def query_classes(num_queries: Rows, device: torch.device) -> Rows:
-    """Return which sentences may share a group: on the CPU those with as many span tokens, else with about as many.
-
-    A slot of the query grid that nothing stands in costs as much as another: one long entity mustn't fill the whole
-    batch up to its length.
-    """
-    if device.type == "cpu":
-        return num_queries
-    return np.ceil(np.log2(np.maximum(num_queries, 4))).astype(np.int64)  # up to 4, 8, 16, ...
+AnyBatch = TokenBatch | RaggedBatch
+"""On the CPU the former, on an accelerator the latter."""
 
 
 class TokenBank:
     """Several stores under one row numbering: row i of store s is `first_row[s] + i`."""
 
-    def __init__(self, stores: Sequence[TokenStore], device: torch.device) -> None:
-        """Attach the stores; on an accelerator the hidden states become resident there."""
+    def __init__(
+        self, stores: Sequence[TokenStore], device: torch.device, *, resident: bool | None = None
+    ) -> None:
+        """Attach the stores; with `resident`, as always on an accelerator, all tokens are copied there at once."""
         self.device = device
-        self._hidden = [store.hidden.to(device) for store in stores]
+        self.hidden_size = stores[0].hidden.shape[1]
+        self.dtype = stores[0].hidden.dtype
         self.first_row = np.cumsum([0, *(len(store) for store in stores)])
         self._store = np.repeat(np.arange(len(stores)), [len(store) for store in stores])
         self._starts = np.concatenate([store.offsets[:-1] for store in stores])
         self.lengths: Rows = np.concatenate([np.diff(store.offsets) for store in stores])
         self._spans = np.concatenate([store.spans for store in stores])
         self.num_queries: Rows = self._spans[:, 1] - self._spans[:, 0] + self._spans[:, 3] - self._spans[:, 2]
+        self.resident: ResidentTokens | None = None
+        self._hidden: list[Tensor] = []
+        hidden = [store.hidden for store in stores]
+        if device.type != "cpu" or resident:
+            self.resident = ResidentTokens(hidden, self._starts, self.lengths, self._spans, device)
+        else:
+            self._hidden = hidden
 
-    @property
-    def hidden_size(self) -> int:
-        """H."""
-        return self._hidden[0].shape[1]
+    def batch(self, *rows: Rows) -> AnyBatch:
+        """Return the sentences of `rows`, shape (B,), for each member, in that order; B is the same for all."""
+        if self.resident is None:
+            return self._gathered(rows)
+        room = room_for(max(int(self.num_queries[of_member].sum()) for of_member in rows))
+        return self.resident.batch(self._to_device(np.stack(rows)), room)
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the hidden states."""
-        return self._hidden[0].dtype
-
-    def batch(self, *rows: Rows) -> TokenBatch:
-        """Gather the sentences of `rows`, shape (B,), for each member, in that order; B is the same for all."""
+    def _gathered(self, rows: Sequence[Rows]) -> TokenBatch:
         layouts = [self._layout(of_member) for of_member in rows]
         first_tokens = np.cumsum([0, *(len(layout.within) for layout in layouts[:-1])]).tolist()
         num_queries = filled_up(max(len(layout.spans) for layout in layouts), self.dtype)
@@ -219,16 +219,12 @@ class TokenBank:
         )
 
     def _group(self, rows: Rows) -> list[Rows]:
-        """Split positions of `rows` by span tokens, then by length; in a group those of one store are neighbours.
-
-        An accelerator, where launches cost more than padding, gets few and large ones.
-        """
-        classes = query_classes(self.num_queries[rows], self.device)
-        most = SENTENCES_PER_GROUP if self.device.type == "cpu" else len(rows)
-        order = np.lexsort((self.lengths[rows], classes))
+        """Split positions of `rows` by span tokens, then by length; in a group those of one store are neighbours."""
+        num_queries = self.num_queries[rows]
+        order = np.lexsort((self.lengths[rows], num_queries))
         groups = []
-        for alike in np.split(order, np.flatnonzero(np.diff(classes[order])) + 1):
-            for group in np.array_split(alike, -(-len(alike) // most)):
+        for alike in np.split(order, np.flatnonzero(np.diff(num_queries[order])) + 1):
+            for group in np.array_split(alike, -(-len(alike) // SENTENCES_PER_GROUP)):
                 groups.append(group[np.argsort(self._store[rows[group]], kind="stable")])
         return groups
 

@@ -15,8 +15,9 @@ from rocore.data.instance import Corpus, Source, Splits
 from rocore.downloads import cache_root
 from rocore.encoder.cache import TrunkCache
 from rocore.encoder.cache_entry import TrunkKey
+from rocore.encoder.ragged import Rows
 from rocore.encoder.source import Encoder, load_encoder
-from rocore.encoder.tokens import Rows, TokenBank
+from rocore.encoder.tokens import TokenBank
 from rocore.encoder.trunk import DTYPES, resolve_precision
 from rocore.progress import silent
 from rocore.training.task import TrainingTask, resolve_device

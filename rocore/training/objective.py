@@ -22,25 +22,29 @@ class Record(Protocol):
 class LossMeans:
     """Means of detached losses over an epoch's steps; summed on the device, read back once.
 
-    A loss is a scalar or, in a pack, one value for each member.
+    A loss is a scalar or, in a pack, one value for each member. The sums stay in their place: a recorded step adds to
+    them, too.
     """
 
     def __init__(self) -> None:
         """Start an epoch."""
         self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
 
     def __call__(self, name: str, loss: Tensor) -> None:
         """Add one step's loss."""
-        loss = loss.detach()
-        self._sums[name] = self._sums[name] + loss if name in self._sums else loss
-        self._counts[name] = self._counts.get(name, 0) + 1
+        if name in self._sums:
+            self._sums[name].add_(loss.detach())
+        else:
+            self._sums[name] = loss.detach().clone()
 
-    def read(self) -> list[dict[str, float]]:
-        """Return the means by name, for each member."""
-        columns = {
-            name: (total / self._counts[name]).reshape(-1).tolist() for name, total in self._sums.items()
-        }
+    def restart(self) -> None:
+        """Start another epoch."""
+        for total in self._sums.values():
+            total.zero_()
+
+    def read(self, num_steps: int) -> list[dict[str, float]]:
+        """Return the means by name, for each member; every step has noted the same losses."""
+        columns = {name: (total / num_steps).reshape(-1).tolist() for name, total in self._sums.items()}
         members = max((len(column) for column in columns.values()), default=1)
         return [{name: column[k] for name, column in columns.items()} for k in range(members)]
 

@@ -23,7 +23,8 @@ def make_adam(model: RoCORE, config: Config) -> torch.optim.Adam:
         {"params": rest},
         {"params": decayed, "weight_decay": 2 * config.loss.weight_decay},
     ]
-    return torch.optim.Adam(groups, lr=config.train.learning_rate, fused=True)
+    on_cuda = decayed[0].device.type == "cuda"
+    return torch.optim.Adam(groups, lr=config.train.learning_rate, fused=True, capturable=on_cuda)
 
 
 def flatten_adam(optimizer: torch.optim.Optimizer, names: dict[Tensor, str]) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rocore.encoder.tokens import Rows
+from rocore.encoder.ragged import Rows
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rocore.config import Config
 from rocore.encoder.dropout import DropoutMasks
+from rocore.encoder.ragged import Rows
 from rocore.model import RoCORE
 from rocore.training.objective import ClusteringObjective, JointObjective, LossMeans
 from rocore.training.order import PairedBatch, derive_seed, paired_batches
@@ -59,15 +60,16 @@ Plan = PretrainPlan | JointPlan
 def run_steps(
     config: Config, task: TrainingTask, model: RoCORE, optimizer: torch.optim.Optimizer, plan: Plan
 ) -> dict[str, float]:
-    """Run every step of an epoch and return the mean losses by name."""
-    means = LossMeans()
+    """Run every step of an epoch on the CPU and return the mean losses by name."""
+    means, num_steps = LossMeans(), 0
     losses = _pretrain_losses if isinstance(plan, PretrainPlan) else _joint_losses
     for loss in losses(config, task, model, plan, means):  # type: ignore[arg-type]
         optimizer.zero_grad(set_to_none=True)
         if loss.requires_grad:  # an ablation can leave pre-training nothing to do
             loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    return means.read()[0]
+        num_steps += 1
+    return means.read(num_steps)[0]
 
 
 def batches(config: Config, task: TrainingTask, epoch: int) -> Iterator[PairedBatch]:
@@ -81,14 +83,14 @@ def batches(config: Config, task: TrainingTask, epoch: int) -> Iterator[PairedBa
     )
 
 
-def token_rows(task: TrainingTask, batch: PairedBatch) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def token_rows(task: TrainingTask, batch: PairedBatch) -> Rows:
     """Return the rows of the token bank of a batch, labeled ones first."""
     return np.concatenate([task.known_train[batch.labeled], task.novel_train[batch.unlabeled]])
 
 
-def dropout_masks(config: Config, task: TrainingTask, epoch: int) -> DropoutMasks:
-    """Return the epoch's own sequence of masks."""
-    return DropoutMasks(derive_seed(config.seed, "dropout", epoch), task.device)
+def dropout_masks(config: Config, epoch: int) -> DropoutMasks:
+    """Return the epoch's own sequence of masks, on the CPU."""
+    return DropoutMasks(derive_seed(config.seed, "dropout", epoch))
 
 
 def _pretrain_losses(
@@ -96,8 +98,8 @@ def _pretrain_losses(
 ) -> Iterator[Tensor]:
     objective = ClusteringObjective(config.loss, model, plan.centroids, pretraining=True)
     for batch in batches(config, task, plan.epoch):
-        labeled = _index(batch.labeled, task)
-        h = torch.cat([plan.labeled[labeled], plan.unlabeled[_index(batch.unlabeled, task)]])
+        labeled = _index(batch.labeled)
+        h = torch.cat([plan.labeled[labeled], plan.unlabeled[_index(batch.unlabeled)]])
         yield objective(h, plan.labels[labeled], means)
 
 
@@ -107,13 +109,13 @@ def _joint_losses(
     """One forward pass a batch serves both objectives."""
     clustering = ClusteringObjective(config.loss, model, plan.centroids, pretraining=False)
     joint = JointObjective(config, model, joint_epoch=plan.joint_epoch)
-    masks = dropout_masks(config, task, plan.epoch)
+    masks = dropout_masks(config, plan.epoch)
     for batch in batches(config, task, plan.epoch):
         h = model.entity_pair_repr(task.bank.batch(token_rows(task, batch)), [masks])
-        labels = plan.labels[_index(batch.labeled, task)]
-        pseudo_labels = plan.pseudo_labels[_index(batch.unlabeled, task)]
+        labels = plan.labels[_index(batch.labeled)]
+        pseudo_labels = plan.pseudo_labels[_index(batch.unlabeled)]
         yield joint(h, labels, pseudo_labels, means) + clustering(h.detach(), labels, means)
 
 
-def _index(positions: np.ndarray[tuple[int], np.dtype[np.int64]], task: TrainingTask) -> Tensor:
-    return torch.from_numpy(positions).to(task.device, non_blocking=True)
+def _index(positions: Rows) -> Tensor:
+    return torch.from_numpy(positions)

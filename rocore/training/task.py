@@ -12,8 +12,9 @@ from rocore.data import load_data, make_splits, raise_errors, validate
 from rocore.data.instance import Corpus, NovelGold, Splits
 from rocore.downloads import cache_root
 from rocore.encoder.cache import Progress, TrunkCache
+from rocore.encoder.ragged import Rows
 from rocore.encoder.source import Encoder, load_encoder
-from rocore.encoder.tokens import Rows, TokenBank, TokenStore
+from rocore.encoder.tokens import TokenBank, TokenStore
 from rocore.encoder.trunk import resolve_precision
 from rocore.errors import ConfigError
 from rocore.evaluation import Evaluator

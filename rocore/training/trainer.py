@@ -6,7 +6,7 @@ pseudo labels (7) and the evaluation of the epoch before, so layer r runs over t
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,11 +26,14 @@ from rocore.losses import known_centroids
 from rocore.model import RoCORE
 from rocore.training.optimizer import flatten_adam, make_adam, restore_adam
 from rocore.training.order import derive_seed
+from rocore.training.resident_steps import ResidentSteps, run_resident_steps
 from rocore.training.state import CLUSTERS, MODEL, OPTIMIZER, load_state, save_state
 from rocore.training.steps import JointPlan, Plan, PretrainPlan, run_steps
 from rocore.training.task import TrainingTask
 
 FEATURE_BATCH_TOKENS = 7168
+FEATURE_BATCH_QUERIES = 16384
+"""On an accelerator: enough to fill it."""
 FIRST_RESTARTS = 10
 
 
@@ -91,6 +94,8 @@ class Trainer:
                 ("known_train", "novel_train", "known_test", "novel_test"), [0, *ends[:-1]], ends, strict=True
             )
         }
+        self.resident_steps: ResidentSteps | None = None
+        """Of the pack whose first member this one is, on an accelerator."""
         self._features: Tensor | None = None
         self._centroids: Tensor | None = None
         self._pseudo_labels: Tensor | None = None
@@ -134,7 +139,10 @@ class Trainer:
         """
         plan = self.begin_epoch()
         with self._timed("steps"):
-            losses = run_steps(self.config, self.task, self.model, self.optimizer, plan)
+            if self.task.bank.resident is None:
+                losses = run_steps(self.config, self.task, self.model, self.optimizer, plan)
+            else:
+                (losses,) = run_resident_steps([self], [plan])
         return self.end_epoch(plan, losses)
 
     def begin_epoch(self) -> Plan:
@@ -244,7 +252,7 @@ class Trainer:
 
     def close(self) -> None:
         """Free the features and the device's cached memory."""
-        self._features = None
+        self._features = self.resident_steps = None
         if self.task.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -289,12 +297,20 @@ class Trainer:
         """One pass of layer r over everything, without dropout."""
         features = torch.empty(len(self._rows), 2 * self.task.bank.hidden_size, device=self.task.device)
         with torch.no_grad(), self._timed("features"):
-            for positions in batches_by_length(self.task.bank.lengths[self._rows], FEATURE_BATCH_TOKENS):
+            for positions in self._feature_batches():
                 batch = self.task.bank.batch(self._rows[positions])
                 features.index_copy_(
                     0, torch.from_numpy(positions).to(self.task.device), self.model.entity_pair_repr(batch)
                 )
         self._features = features
+
+    def _feature_batches(self) -> Iterable[Any]:
+        """Return positions in `_rows`: on the CPU alike in length, on an accelerator, which pads nothing, in order."""
+        bank = self.task.bank
+        if bank.resident is None:
+            return batches_by_length(bank.lengths[self._rows], FEATURE_BATCH_TOKENS)
+        ends = bank.num_queries[self._rows].cumsum()
+        return np.split(np.arange(len(ends)), np.flatnonzero(np.diff(ends // FEATURE_BATCH_QUERIES)) + 1)
 
     def _predict(self, part: str, classifier: torch.nn.Module) -> Prediction:
         with torch.no_grad():
@@ -305,4 +321,6 @@ class Trainer:
     def _timed(self, part: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
+        if self.task.device.type == "cuda":
+            torch.cuda.synchronize(self.task.device)
         self._seconds[part] = self._seconds.get(part, 0.0) + time.perf_counter() - start

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rocore.encoder import tokens
 from rocore.encoder.attention import attention_masks, relative_position_bucket, span_attention
 from rocore.encoder.dropout import DropoutMasks
 from rocore.encoder.tokens import TokenBank, TokenBatch, TokenStore
@@ -32,14 +31,13 @@ def test_relative_position_bucket_equals_mpnet(num_buckets: int) -> None:
     assert torch.equal(relative_position_bucket(relative, num_buckets), expected)
 
 
-def random_batch(lengths: list[int], seed: int, *, members: int = 1, padded: bool = False) -> TokenBatch:
+def random_batch(lengths: list[int], seed: int, *, members: int = 1) -> TokenBatch:
     """Sentences with random, possibly overlapping spans; each member has them in an order of its own.
 
     Args:
         lengths: Of the sentences; member k leaves out the first k of them, where there are that many.
         seed: Of spans, hidden states and orders.
         members: Of the pack.
-        padded: Whether sentences with different numbers of span tokens share a group, as on an accelerator.
     """
     rng = np.random.default_rng(seed)
     spans = []
@@ -51,10 +49,9 @@ def random_batch(lengths: list[int], seed: int, *, members: int = 1, padded: boo
     store = TokenStore(hidden, offsets, np.array(spans, dtype=np.int64))
     num_rows = max(1, len(lengths) - members + 1)
     rows = [rng.permutation(len(lengths))[:num_rows] for _ in range(members)]
-    with pytest.MonkeyPatch.context() as patch:
-        if padded:
-            patch.setattr(tokens, "query_classes", lambda num_queries, _: 0 * num_queries)
-        return TokenBank([store], CPU).batch(*rows)
+    batch = TokenBank([store], CPU).batch(*rows)
+    assert isinstance(batch, TokenBatch)
+    return batch
 
 
 def plain_attention(
@@ -80,21 +77,20 @@ def plain_attention(
     return torch.stack(rows)
 
 
-@pytest.mark.parametrize("padded", [False, True], ids=["exact", "padded"])
 @pytest.mark.parametrize("members", [1, 3])
 @pytest.mark.parametrize("rate", [0.0, 0.3])
 @settings(max_examples=10, deadline=None)
 @given(lengths=st.lists(st.integers(1, 24), min_size=1, max_size=9), seed=st.integers(0, 1000))
 def test_span_attention_random_shapes_equal_plain_loops(
-    rate: float, members: int, padded: bool, lengths: list[int], seed: int
+    rate: float, members: int, lengths: list[int], seed: int
 ) -> None:
-    batch = random_batch(lengths, seed, members=members, padded=padded)
+    batch = random_batch(lengths, seed, members=members)
     generator = torch.Generator().manual_seed(seed)
     query, weight, bias = operands = [
         torch.randn(shape, generator=generator).requires_grad_()
         for shape in ((batch.num_slots, HIDDEN), (members, 2 * HIDDEN, HIDDEN), (members, 2 * HIDDEN))
     ]
-    masks = attention_masks([DropoutMasks(seed + k, CPU) for k in range(members)], batch, HEADS, rate)
+    masks = attention_masks([DropoutMasks(seed + k) for k in range(members)], batch, HEADS, rate)
     biases = [torch.randn(mask.shape, generator=generator) for mask in masks]
     ours = span_attention(
         query,
@@ -159,21 +155,21 @@ def distance(found: Tensor, expected: Tensor) -> float:
 
 
 def test_dropout_masks_are_scaled_and_drop_at_their_rate() -> None:
-    mask = DropoutMasks(0, CPU).draw((100, 1000), 0.1, torch.float32)
+    mask = DropoutMasks(0).draw((100, 1000), 0.1, torch.float32)
     assert mask.unique().tolist() == pytest.approx([0, 1 / 0.9], rel=1e-4)
     assert float((mask == 0).float().mean()) == pytest.approx(0.1, abs=0.005)
 
 
 def test_dropout_masks_same_seed_is_the_same_sequence() -> None:
-    first, second = DropoutMasks(7, CPU), DropoutMasks(7, CPU)
+    first, second = DropoutMasks(7), DropoutMasks(7)
     for _ in range(2):
         assert torch.equal(first.draw((50,), 0.5, torch.float32), second.draw((50,), 0.5, torch.float32))
     assert not torch.equal(
-        first.draw((50,), 0.5, torch.float32), DropoutMasks(8, CPU).draw((50,), 0.5, torch.float32)
+        first.draw((50,), 0.5, torch.float32), DropoutMasks(8).draw((50,), 0.5, torch.float32)
     )
 
 
 def test_dropout_masks_with_more_rows_begin_with_those_of_fewer() -> None:
     """What a member of a pack draws, filled up to the largest, must begin with what it draws alone."""
-    few, many = (DropoutMasks(3, CPU).draw((n, 7), 0.3, torch.float32) for n in (3, 10))
+    few, many = (DropoutMasks(3).draw((n, 7), 0.3, torch.float32) for n in (3, 10))
     assert torch.equal(many[:3], few)

@@ -29,9 +29,9 @@ def test_output_layer_dropout_acts_where_masks_are_given(tiny_encoder: Callable[
     batch = bank_of(encoder, source_of(), 2).batch(ROWS)
     layer, plain = OutputLayer(encoder, 2, dropout=0.4), OutputLayer(encoder, 2)
     assert torch.equal(layer(batch), plain(batch))
-    masks = DropoutMasks(0, CPU)
+    masks = DropoutMasks(0)
     first, second = layer(batch, [masks]), layer(batch, [masks])
-    assert torch.equal(layer(batch, [DropoutMasks(0, CPU)]), first)
+    assert torch.equal(layer(batch, [DropoutMasks(0)]), first)
     assert not torch.equal(first, second)
 
 
@@ -44,7 +44,7 @@ def test_output_layer_dropout_is_applied_at_its_rate(tiny_encoder: Callable[[str
     residual = batch.hidden[batch.query_tokens]
     alone = layer.output_norm(layer.attention_norm(residual))
     expected = torch.stack([alone[batch.spans == span].amax(0) for span in range(2 * len(ROWS))])
-    assert torch.allclose(layer(batch, [DropoutMasks(0, CPU)]), expected.view(len(ROWS), -1), atol=1e-5)
+    assert torch.allclose(layer(batch, [DropoutMasks(0)]), expected.view(len(ROWS), -1), atol=1e-5)
 
 
 def test_output_layer_weights_are_copies(tiny_encoder: Callable[[str], Encoder]) -> None:

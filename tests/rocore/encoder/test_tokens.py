@@ -8,7 +8,6 @@ from rocore.encoder.tokens import (
     TokenBank,
     TokenGroup,
     TokenStore,
-    query_classes,
     ragged_arange,
 )
 
@@ -108,9 +107,3 @@ def test_batch_many_sentences_fall_into_groups_that_hold_each_once() -> None:
     first = [batch.hidden[batch.query_tokens[batch.spans == 2 * i][0], 0].item() for i in range(100)]
     starts = [*np.cumsum([0, *lengths[:39]]), *(9000 + np.cumsum([0, *lengths[40:-1]]))]
     assert first == [starts[row] for row in rows]
-
-
-def test_query_classes_on_an_accelerator_are_few() -> None:
-    counts = np.array([1, 2, 4, 5, 8, 9, 100])
-    assert query_classes(counts, CPU).tolist() == counts.tolist()
-    assert query_classes(counts, torch.device("cuda")).tolist() == [2, 2, 2, 3, 3, 4, 7]
