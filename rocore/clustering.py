@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
-from sklearn.metrics import silhouette_score
 from torch import Tensor
+from torch.nn import functional as F
 
 SILHOUETTE_SAMPLE = 1000
 
@@ -106,20 +106,26 @@ def _lloyd(
     """Run all starts side by side, each until its own end, and return the one of least inertia."""
     centroids = starts.clone()
     labels = _assign(points, centroids)
-    iterations = torch.zeros(len(starts), dtype=torch.long)
-    running = torch.ones(len(starts), dtype=torch.bool)
-    while bool(running.any()):
-        moved = _means(points, labels[running], centroids[running])
-        shift = (moved - centroids[running]).square().sum((1, 2)).cpu()
-        centroids[running] = moved
-        labels[running] = _assign(points, moved)
-        iterations[running] += 1
-        running[running.clone()] = (shift > threshold) & (iterations[running] < max_iterations)
+    iterations = [0] * len(starts)
+    running = list(range(len(starts)))
+    while running:
+        chosen = slice(None) if len(running) == len(starts) else running
+        moved = _means(points, labels[chosen], centroids[chosen])
+        shifts = (moved - centroids[chosen]).square().sum((1, 2)).tolist()
+        centroids[chosen] = moved
+        labels[chosen] = _assign(points, moved)
+        for run in running:
+            iterations[run] += 1
+        running = [
+            run
+            for run, shift in zip(running, shifts, strict=True)
+            if shift > threshold and iterations[run] < max_iterations
+        ]
     inertia = torch.stack(
         [(points - c[own]).square().sum() for c, own in zip(centroids, labels, strict=True)]
     )
     best = int(inertia.argmin())
-    return Clustering(labels[best], centroids[best], float(inertia[best]), int(iterations[best]))
+    return Clustering(labels[best], centroids[best], float(inertia[best]), iterations[best])
 
 
 def _assign(points: Tensor, centroids: Float[Tensor, "S K M"]) -> Int[Tensor, "S N"]:
@@ -146,8 +152,23 @@ def sample_silhouette(points: Tensor, labels: Tensor, seed: int) -> float:
     """Silhouette on a fixed sample of at most 1,000 points; -1 where fewer than two clusters are there."""
     generator = np.random.default_rng(seed)
     sample = torch.from_numpy(generator.permutation(len(points))[:SILHOUETTE_SAMPLE])
-    chosen = labels[sample].cpu().numpy()
-    num_clusters = len(np.unique(chosen))
-    if not 2 <= num_clusters < len(chosen):
-        return -1.0
-    return float(silhouette_score(points[sample].cpu().numpy(), chosen))
+    sample = sample.to(points.device)
+    return silhouette(points[sample], labels[sample])
+
+
+def silhouette(points: Float[Tensor, "N M"], labels: Int[Tensor, " N"]) -> float:
+    """Return the mean silhouette, on any device; -1 where fewer than two clusters are there, or as many as points.
+
+    Of a point, (b - a) / max(a, b), with a its mean distance to the others of its cluster and b that to the nearest
+    other cluster; 0 where it is alone in its cluster.
+    """
+    points = points.double()
+    member = F.one_hot(labels).double()
+    counts = member.sum(0)
+    totals = torch.cdist(points, points) @ member  # (N, K) distances to all points of each cluster
+    own = member.bool()
+    within = totals[own] / (counts[labels] - 1).clamp(min=1)
+    others = (totals / counts.clamp(min=1)).masked_fill(own | (counts == 0), torch.inf).amin(1)
+    of_points = ((others - within) / torch.maximum(others, within)).where(counts[labels] > 1, 0.0)
+    mean, num_clusters = of_points.nan_to_num(0.0).mean().item(), int((counts > 0).sum())
+    return mean if 2 <= num_clusters < len(points) else -1.0

@@ -83,9 +83,9 @@ class _Drop(torch.autograd.Function):
 
 def _drop(rows: Tensor, keys: Tensor, rate: float) -> Tensor:
     if rows.device.type == "cuda":
-        from rocore.encoder import kernels
+        from rocore.encoder import row_kernels
 
-        return kernels.drop(rows, keys, rate)
+        return row_kernels.drop(rows, keys, rate)
     share = (len(rows) // len(keys), *rows.shape[1:])
     return rows * plain_mask(keys, share, rate).to(rows.dtype)
 

@@ -1,11 +1,11 @@
-"""Kernels of an accelerator, in Triton: attention of ragged span tokens, and dropout counted by element.
+"""Kernels of an accelerator, in Triton: attention of ragged span tokens, forward and backward.
 
-Imported on an accelerator alone. What each computes is written down in plain tensors in `ragged_attention.py` and
-`dropout.py`, to which tests compare it.
+Imported on an accelerator alone. What they compute is written down in plain tensors in `ragged_attention.py`, to which
+tests compare them.
 
-A program of an attention kernel takes BLOCK_ROWS of a sentence's rows; a row is a span token's head. It runs over the
-sentence's tokens three times: scores, weights, mixture; in between they wait in memory, in blocks that stay in the
-cache. Sentences may have any length.
+A program takes BLOCK_ROWS of a sentence's rows; a row is a span token's head. Where every
+sentence is one block of tokens, weights stay in registers; else (`_of_blocks`) they wait in memory between runs over
+the sentence: scores, weights, mixture. Sentences may have any length.
 """
 
 from typing import Any
@@ -17,27 +17,53 @@ from torch import Tensor
 
 from rocore.encoder.ragged import RaggedBatch
 from rocore.encoder.ragged_attention import Mixtures
+from rocore.encoder.row_kernels import dropped_block
 
-BLOCK_ROWS, BLOCK_TOKENS, BLOCK_WIDTH = 32, 32, 64
-BLOCK_ELEMENTS = 1024
+BLOCK_ROWS, BLOCK_WIDTH = 16, 64
+MOST_TOKENS_OF_A_BLOCK = 128
+BLOCK_TOKENS = 32
+"""Of several blocks."""
+LAUNCH = {"num_warps": 4, "num_stages": 3}
+
+
+@triton.jit
+def _columns(rows, row_at, there, start, width, BLOCK_WIDTH: tl.constexpr):
+    """Load BLOCK_WIDTH columns of some rows."""
+    column = start + tl.arange(0, BLOCK_WIDTH)
+    mask = there[:, None] & (column < width)
+    return tl.load(rows + row_at[:, None] + column, mask=mask, other=0.0)
 
 
 @triton.jit
 def _products(
-    rows, tokens, row_at, valid, first_token, length, token_block, width,
+    rows, tokens, row_at, valid, token_at, there, width,
     BLOCK_ROWS: tl.constexpr, BLOCK_TOKENS: tl.constexpr, BLOCK_WIDTH: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Return the products of a block of rows with a block of tokens, (BLOCK_ROWS, BLOCK_TOKENS)."""
-    at = token_block + tl.arange(0, BLOCK_TOKENS)
-    token_at = (first_token + at).to(tl.int64) * width
     products = tl.zeros((BLOCK_ROWS, BLOCK_TOKENS), dtype=tl.float32)
     for start in range(0, width, BLOCK_WIDTH):
-        column = start + tl.arange(0, BLOCK_WIDTH)
-        inside = column < width
-        left = tl.load(rows + row_at[:, None] + column, mask=valid[:, None] & inside, other=0.0)
-        right = tl.load(tokens + token_at[:, None] + column, mask=(at < length)[:, None] & inside, other=0.0)
+        left = _columns(rows, row_at, valid, start, width, BLOCK_WIDTH)
+        right = _columns(tokens, token_at, there, start, width, BLOCK_WIDTH)
         products = tl.dot(left, tl.trans(right), products, input_precision=PRECISION)
     return products
+
+
+@triton.jit
+def _mix_held(
+    weights, tokens, out, row_at, valid, token_at, there, width, scale,
+    BLOCK_WIDTH: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Write scale * sum_j w_j x_j of a block of rows, whose weights for a sentence of one block are at hand."""
+    weights = weights.to(tokens.dtype.element_ty)
+    for start in range(0, width, BLOCK_WIDTH):
+        right = _columns(tokens, token_at, there, start, width, BLOCK_WIDTH)
+        mixture = tl.dot(weights, right, input_precision=PRECISION) * scale
+        column = start + tl.arange(0, BLOCK_WIDTH)
+        tl.store(
+            out + row_at[:, None] + column,
+            mixture.to(out.dtype.element_ty),
+            mask=valid[:, None] & (column < width),
+        )
 
 
 @triton.jit
@@ -45,23 +71,50 @@ def _mix(
     weights, tokens, out, weight_at, row_at, valid, first_token, length, width, scale,
     BLOCK_ROWS: tl.constexpr, BLOCK_TOKENS: tl.constexpr, BLOCK_WIDTH: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Write scale * sum_j w_j x_j of a block of rows."""
+    """Write scale * sum_j w_j x_j of a block of rows, whose weights are in memory."""
     for start in range(0, width, BLOCK_WIDTH):
         column = start + tl.arange(0, BLOCK_WIDTH)
-        inside = column < width
         mixture = tl.zeros((BLOCK_ROWS, BLOCK_WIDTH), dtype=tl.float32)
         for token_block in range(0, length, BLOCK_TOKENS):
             at = token_block + tl.arange(0, BLOCK_TOKENS)
-            token_at = (first_token + at).to(tl.int64) * width
             there = at < length
             left = tl.load(weights + weight_at[:, None] + at, mask=valid[:, None] & there, other=0.0)
-            right = tl.load(tokens + token_at[:, None] + column, mask=there[:, None] & inside, other=0.0)
+            right = _columns(
+                tokens, (first_token + at).to(tl.int64) * width, there, start, width, BLOCK_WIDTH
+            )
             mixture = tl.dot(left.to(right.dtype), right, mixture, input_precision=PRECISION)
         tl.store(
             out + row_at[:, None] + column,
             (mixture * scale).to(out.dtype.element_ty),
-            mask=valid[:, None] & inside,
+            mask=valid[:, None] & (column < width),
         )
+
+
+@triton.jit
+def _biased(
+    scores, biases, positions, query, head, at, there, valid, room, HAS_BIAS: tl.constexpr
+):  # fmt: skip
+    """Add a block's position biases to its scores; -inf where no token is."""
+    if HAS_BIAS:
+        position = tl.load(positions + query, mask=valid, other=0)
+        bias_at = head[:, None] * (2 * room) + at - position[:, None] + room
+        scores += tl.load(biases + bias_at, mask=valid[:, None] & there, other=0.0)
+    return tl.where(there, scores, float("-inf"))
+
+
+@triton.jit
+def _rows_of(
+    sentence, first_queries, count, sentences, queries, heads, width, room, BLOCK_ROWS: tl.constexpr
+):  # fmt: skip
+    """Return a program's rows: which there are, their query and head, and where their rows, weights and masks are."""
+    row = tl.program_id(1) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
+    member = sentence // sentences
+    query = tl.load(first_queries + sentence) + row // heads
+    head = row % heads
+    row_at = ((member * heads + head).to(tl.int64) * queries + query - member * queries) * width
+    weight_at = (query.to(tl.int64) * heads + head) * room
+    element_at = ((query - member * queries) * heads + head) * room
+    return row < count, query, head, row_at, weight_at, element_at
 
 
 @triton.jit
@@ -73,49 +126,77 @@ def _forward(
     BLOCK_ROWS: tl.constexpr, BLOCK_TOKENS: tl.constexpr, BLOCK_WIDTH: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     sentence = tl.program_id(0)
-    row = tl.program_id(1) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
-    valid = row < tl.load(num_queries + sentence) * heads
-    if tl.program_id(1) * BLOCK_ROWS >= tl.load(num_queries + sentence) * heads:
+    count = tl.load(num_queries + sentence) * heads
+    if tl.program_id(1) * BLOCK_ROWS >= count:
         return
-    member = sentence // sentences
+    valid, query, head, row_at, weight_at, element_at = _rows_of(
+        sentence, first_queries, count, sentences, queries, heads, width, room, BLOCK_ROWS
+    )  # fmt: skip
     first_token, length = tl.load(first_tokens + sentence), tl.load(lengths + sentence)
-    query = tl.load(first_queries + sentence) + row // heads
-    head = row % heads
-    row_at = ((member * heads + head).to(tl.int64) * queries + query - member * queries) * width
-    weight_at = (query.to(tl.int64) * heads + head) * room
+    at = tl.arange(0, BLOCK_TOKENS)
+    there = at < length
+    token_at = (first_token + at).to(tl.int64) * width
+    scores = scale * _products(
+        rows, tokens, row_at, valid, token_at, there, width,
+        BLOCK_ROWS, BLOCK_TOKENS, BLOCK_WIDTH, PRECISION,
+    )  # fmt: skip
+    scores = _biased(scores, biases, positions, query, head, at, there, valid, room, HAS_BIAS)
+    kept = tl.exp(scores - tl.max(scores, 1)[:, None])
+    kept = kept / tl.sum(kept, 1)[:, None]
+    here = valid[:, None] & there
+    tl.store(weights + weight_at[:, None] + at, kept, mask=here)
+    if HAS_DROPOUT:
+        kept = dropped_block(kept, keys, sentence // sentences, element_at[:, None] + at, rate)
+        tl.store(dropped + weight_at[:, None] + at, kept, mask=here)
+    tl.store(totals + query * heads + head, tl.sum(kept, 1), mask=valid)
+    _mix_held(
+        kept, tokens, out, row_at, valid, token_at, there, width, 1.0, BLOCK_WIDTH, PRECISION
+    )  # fmt: skip
+
+
+@triton.jit
+def _forward_of_blocks(
+    rows, tokens, first_tokens, lengths, first_queries, num_queries, positions, biases, keys,
+    weights, dropped, totals, out,
+    sentences, queries, heads, width, room, scale, rate,
+    HAS_BIAS: tl.constexpr, HAS_DROPOUT: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr, BLOCK_TOKENS: tl.constexpr, BLOCK_WIDTH: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    sentence = tl.program_id(0)
+    count = tl.load(num_queries + sentence) * heads
+    if tl.program_id(1) * BLOCK_ROWS >= count:
+        return
+    valid, query, head, row_at, weight_at, element_at = _rows_of(
+        sentence, first_queries, count, sentences, queries, heads, width, room, BLOCK_ROWS
+    )  # fmt: skip
+    first_token, length = tl.load(first_tokens + sentence), tl.load(lengths + sentence)
     highest = tl.full((BLOCK_ROWS,), float("-inf"), dtype=tl.float32)
     total = tl.zeros((BLOCK_ROWS,), dtype=tl.float32)
     for token_block in range(0, length, BLOCK_TOKENS):
         at = token_block + tl.arange(0, BLOCK_TOKENS)
         there = at < length
         scores = scale * _products(
-            rows, tokens, row_at, valid, first_token, length, token_block, width,
+            rows, tokens, row_at, valid, (first_token + at).to(tl.int64) * width, there, width,
             BLOCK_ROWS, BLOCK_TOKENS, BLOCK_WIDTH, PRECISION,
         )  # fmt: skip
-        if HAS_BIAS:
-            position = tl.load(positions + query, mask=valid, other=0)
-            bias_at = head[:, None] * (2 * room) + at - position[:, None] + room
-            scores += tl.load(biases + bias_at, mask=valid[:, None] & there, other=0.0)
-        scores = tl.where(there, scores, float("-inf"))
+        scores = _biased(scores, biases, positions, query, head, at, there, valid, room, HAS_BIAS)
         tl.store(weights + weight_at[:, None] + at, scores, mask=valid[:, None] & there)
         above = tl.maximum(highest, tl.max(scores, 1))
         total = total * tl.exp(highest - above) + tl.sum(tl.exp(scores - above[:, None]), 1)
         highest = above
     tl.debug_barrier()
-    kept = tl.zeros((BLOCK_ROWS,), dtype=tl.float32)
+    sums = tl.zeros((BLOCK_ROWS,), dtype=tl.float32)
     for token_block in range(0, length, BLOCK_TOKENS):
         at = token_block + tl.arange(0, BLOCK_TOKENS)
         here = valid[:, None] & (at < length)
         scores = tl.load(weights + weight_at[:, None] + at, mask=here, other=float("-inf"))
-        of_block = tl.where(here, tl.exp(scores - highest[:, None]) / total[:, None], 0.0)
-        tl.store(weights + weight_at[:, None] + at, of_block, mask=here)
+        kept = tl.where(here, tl.exp(scores - highest[:, None]) / total[:, None], 0.0)
+        tl.store(weights + weight_at[:, None] + at, kept, mask=here)
         if HAS_DROPOUT:
-            element = ((query - member * queries) * heads + head)[:, None] * room + at
-            drawn = tl.rand(tl.load(keys + member), element)
-            of_block = tl.where(drawn >= rate, of_block / (1 - rate), 0.0)
-            tl.store(dropped + weight_at[:, None] + at, of_block, mask=here)
-        kept += tl.sum(of_block, 1)
-    tl.store(totals + query * heads + head, kept, mask=valid)
+            kept = dropped_block(kept, keys, sentence // sentences, element_at[:, None] + at, rate)
+            tl.store(dropped + weight_at[:, None] + at, kept, mask=here)
+        sums += tl.sum(kept, 1)
+    tl.store(totals + query * heads + head, sums, mask=valid)
     tl.debug_barrier()
     _mix(
         dropped, tokens, out, weight_at, row_at, valid, first_token, length, width, 1.0,
@@ -131,23 +212,54 @@ def _backward(
     BLOCK_ROWS: tl.constexpr, BLOCK_TOKENS: tl.constexpr, BLOCK_WIDTH: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     sentence = tl.program_id(0)
-    row = tl.program_id(1) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
-    valid = row < tl.load(num_queries + sentence) * heads
-    if tl.program_id(1) * BLOCK_ROWS >= tl.load(num_queries + sentence) * heads:
+    count = tl.load(num_queries + sentence) * heads
+    if tl.program_id(1) * BLOCK_ROWS >= count:
         return
-    member = sentence // sentences
+    valid, query, head, row_at, weight_at, _ = _rows_of(
+        sentence, first_queries, count, sentences, queries, heads, width, room, BLOCK_ROWS
+    )  # fmt: skip
     first_token, length = tl.load(first_tokens + sentence), tl.load(lengths + sentence)
-    query = tl.load(first_queries + sentence) + row // heads
-    head = row % heads
-    row_at = ((member * heads + head).to(tl.int64) * queries + query - member * queries) * width
-    weight_at = (query.to(tl.int64) * heads + head) * room
+    of_total = tl.load(of_totals + query * heads + head, mask=valid, other=0.0)
+    at = tl.arange(0, BLOCK_TOKENS)
+    there = at < length
+    here = valid[:, None] & there
+    token_at = (first_token + at).to(tl.int64) * width
+    products = _products(
+        grads, tokens, row_at, valid, token_at, there, width,
+        BLOCK_ROWS, BLOCK_TOKENS, BLOCK_WIDTH, PRECISION,
+    )  # fmt: skip
+    kept = tl.load(dropped + weight_at[:, None] + at, mask=here, other=0.0)
+    of_scores = (of_total[:, None] + products) * kept
+    kept = tl.load(weights + weight_at[:, None] + at, mask=here, other=0.0)
+    of_scores -= tl.sum(of_scores, 1)[:, None] * kept
+    _mix_held(
+        of_scores, tokens, out, row_at, valid, token_at, there, width, scale, BLOCK_WIDTH, PRECISION
+    )  # fmt: skip
+
+
+@triton.jit
+def _backward_of_blocks(
+    grads, of_totals, tokens, first_tokens, lengths, first_queries, num_queries,
+    weights, dropped, scratch, out,
+    sentences, queries, heads, width, room, scale,
+    BLOCK_ROWS: tl.constexpr, BLOCK_TOKENS: tl.constexpr, BLOCK_WIDTH: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    sentence = tl.program_id(0)
+    count = tl.load(num_queries + sentence) * heads
+    if tl.program_id(1) * BLOCK_ROWS >= count:
+        return
+    valid, query, head, row_at, weight_at, _ = _rows_of(
+        sentence, first_queries, count, sentences, queries, heads, width, room, BLOCK_ROWS
+    )  # fmt: skip
+    first_token, length = tl.load(first_tokens + sentence), tl.load(lengths + sentence)
     of_total = tl.load(of_totals + query * heads + head, mask=valid, other=0.0)
     inner = tl.zeros((BLOCK_ROWS,), dtype=tl.float32)
     for token_block in range(0, length, BLOCK_TOKENS):
         at = token_block + tl.arange(0, BLOCK_TOKENS)
-        here = valid[:, None] & (at < length)
+        there = at < length
+        here = valid[:, None] & there
         of_weights = of_total[:, None] + _products(
-            grads, tokens, row_at, valid, first_token, length, token_block, width,
+            grads, tokens, row_at, valid, (first_token + at).to(tl.int64) * width, there, width,
             BLOCK_ROWS, BLOCK_TOKENS, BLOCK_WIDTH, PRECISION,
         )  # fmt: skip
         of_weights *= tl.load(dropped + weight_at[:, None] + at, mask=here, other=0.0)
@@ -165,17 +277,6 @@ def _backward(
         scratch, tokens, out, weight_at, row_at, valid, first_token, length, width, scale,
         BLOCK_ROWS, BLOCK_TOKENS, BLOCK_WIDTH, PRECISION,
     )  # fmt: skip
-
-
-@triton.jit
-def _drop(rows, keys, out, share, rate, BLOCK: tl.constexpr):
-    member = tl.program_id(0)
-    element = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    at = member.to(tl.int64) * share + element
-    drawn = tl.rand(tl.load(keys + member), element)
-    values = tl.load(rows + at, mask=element < share, other=0.0).to(tl.float32)
-    kept = tl.where(drawn >= rate, values / (1 - rate), 0.0)
-    tl.store(out + at, kept.to(out.dtype.element_ty), mask=element < share)
 
 
 def mixtures(
@@ -197,7 +298,8 @@ def mixtures(
         weights=weights,
         dropped=weights if keys is None else torch.empty_like(weights),
     )
-    _forward[_grid(batch, heads)](
+    kernel = _forward if _is_single(batch) else _forward_of_blocks
+    kernel[_grid(batch, heads)](
         rows.contiguous(),
         batch.hidden,
         batch.first_tokens,
@@ -220,7 +322,7 @@ def mixtures(
         rate,
         HAS_BIAS=biases is not None,
         HAS_DROPOUT=keys is not None,
-        **_blocks(),
+        **_blocks(batch),
     )
     return found
 
@@ -231,7 +333,8 @@ def gradients(
     """See `plain_gradients`."""
     of_rows = torch.zeros_like(of_mixtures)
     heads = of_mixtures.shape[0] // batch.num_members
-    _backward[_grid(batch, heads)](
+    kernel = _backward if _is_single(batch) else _backward_of_blocks
+    kernel[_grid(batch, heads)](
         of_mixtures.contiguous(),
         of_totals.contiguous(),
         batch.hidden,
@@ -249,29 +352,26 @@ def gradients(
         of_mixtures.shape[2],
         batch.most_tokens,
         scale,
-        **_blocks(),
+        **_blocks(batch),
     )
     return of_rows
-
-
-def drop(rows: Tensor, keys: Tensor, rate: float) -> Tensor:
-    """See `DropoutKeys.drop`."""
-    rows = rows.contiguous()
-    out = torch.empty_like(rows)
-    share = rows.numel() // len(keys)
-    _drop[len(keys), triton.cdiv(share, BLOCK_ELEMENTS)](rows, keys, out, share, rate, BLOCK=BLOCK_ELEMENTS)
-    return out
 
 
 def _grid(batch: RaggedBatch, heads: int) -> tuple[int, int]:
     return batch.size, triton.cdiv(batch.most_queries * heads, BLOCK_ROWS)
 
 
-def _blocks() -> dict[str, Any]:
+def _is_single(batch: RaggedBatch) -> bool:
+    return batch.most_tokens <= MOST_TOKENS_OF_A_BLOCK
+
+
+def _blocks(batch: RaggedBatch) -> dict[str, Any]:
     exact = torch.get_float32_matmul_precision() == "highest"
+    whole = max(16, triton.next_power_of_2(batch.most_tokens))
     return {
         "BLOCK_ROWS": BLOCK_ROWS,
-        "BLOCK_TOKENS": BLOCK_TOKENS,
+        "BLOCK_TOKENS": whole if _is_single(batch) else BLOCK_TOKENS,
         "BLOCK_WIDTH": BLOCK_WIDTH,
         "PRECISION": "ieee" if exact else "tf32",
+        **LAUNCH,
     }

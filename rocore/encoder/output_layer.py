@@ -16,7 +16,7 @@ from rocore.encoder.dropout import DropoutKeys, Noise
 from rocore.encoder.linear import Linear
 from rocore.encoder.ragged import RaggedBatch
 from rocore.encoder.ragged_attention import ragged_attention
-from rocore.encoder.rows import gather_rows, max_pool_spans, scatter_rows
+from rocore.encoder.rows import gather_rows, max_pool_ragged, max_pool_spans, scatter_rows
 from rocore.encoder.source import Encoder
 from rocore.encoder.tokens import AnyBatch
 
@@ -71,6 +71,8 @@ class OutputLayer(nn.Module):
         inner = self.activation(self.intermediate(attended))
         output = self._drop(self.output(inner), noise, DropoutKeys.OUTPUT)
         output = self.output_norm(attended + output.float())
+        if isinstance(batch, RaggedBatch):
+            return max_pool_ragged(output, batch).view(batch.size, -1)
         num_spans = 2 * batch.size
         pooled = max_pool_spans(output, batch.spans, num_spans + 1)  # one more, of filling
         return pooled[:num_spans].view(batch.size, -1)

@@ -30,6 +30,7 @@ class RaggedBatch:
         lengths: (..., K B) tokens.
         first_queries: (..., K B) its first query.
         num_queries: (..., K B) span tokens.
+        head_queries: (..., K B) those of the head.
         query_tokens: (..., K Q) index into `hidden`.
         query_positions: (..., K Q) position of each query within its sentence.
         spans: (..., K Q) which span each query belongs to: 2 i is sentence i's head and 2 i + 1 its tail; filling
@@ -44,6 +45,7 @@ class RaggedBatch:
     lengths: Tensor
     first_queries: Tensor
     num_queries: Tensor
+    head_queries: Tensor
     query_tokens: Tensor
     query_positions: Tensor
     spans: Tensor
@@ -77,6 +79,7 @@ _INDEX_NAMES = (
     "lengths",
     "first_queries",
     "num_queries",
+    "head_queries",
     "query_tokens",
     "query_positions",
     "spans",
@@ -137,6 +140,7 @@ class ResidentTokens:
             lengths=self._lengths[rows].flatten(-2),
             first_queries=(ends - num_queries + member * room).flatten(-2),
             num_queries=num_queries.flatten(-2),
+            head_queries=(self._spans[rows][..., 1] - self._spans[rows][..., 0]).flatten(-2),
             query_tokens=(self._starts[row] + position).flatten(-2),
             query_positions=position.flatten(-2),
             spans=span.masked_fill_(filling, 2 * members * size).flatten(-2),

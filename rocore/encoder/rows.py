@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from rocore.encoder.ragged import RaggedBatch
+
 
 def max_pool_spans(
     rows: Float[Tensor, "Q D"], spans: Int[Tensor, " Q"], num_spans: int
@@ -39,6 +41,36 @@ class _MaxPool(torch.autograd.Function):
         winners = rows == pooled.index_select(0, spans)
         count = torch.zeros_like(pooled).index_add_(0, spans, winners.to(rows.dtype))
         return torch.where(winners, (grad_outputs[0] / count).index_select(0, spans), 0.0), None, None
+
+
+def max_pool_ragged(rows: Float[Tensor, "Q D"], batch: RaggedBatch) -> Float[Tensor, "S D"]:
+    """Return what `max_pool_spans` does for the spans of a batch; filling has none."""
+    if rows.device.type != "cuda":
+        num_spans = 2 * batch.size
+        return max_pool_spans(rows, batch.spans, num_spans + 1)[:num_spans]
+    pooled: Tensor = _RaggedMaxPool.apply(rows, batch)  # type: ignore[no-untyped-call]
+    return pooled
+
+
+class _RaggedMaxPool(torch.autograd.Function):
+    """By kernels: the spans' rows lie one behind another."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, batch: RaggedBatch) -> Tensor:
+        from rocore.encoder import row_kernels
+
+        rows = rows.contiguous()
+        pooled = row_kernels.pool(rows, batch)
+        ctx.save_for_backward(rows, pooled)
+        ctx.batch = batch
+        return pooled
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        from rocore.encoder import row_kernels
+
+        rows, pooled = ctx.saved_tensors
+        return row_kernels.pool_gradients(grad_outputs[0], rows, pooled, ctx.batch), None
 
 
 def scatter_rows(rows: Tensor, slots: Tensor, num_slots: int) -> Tensor:

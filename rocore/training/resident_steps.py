@@ -21,7 +21,7 @@ from rocore.encoder.ragged import QUERY_STEP, RaggedBatch, ResidentTokens, room_
 from rocore.training.objective import LossMeans
 from rocore.training.order import PairedBatch, derive_seed
 from rocore.training.pack_losses import JointStep, PackLosses, PretrainStep
-from rocore.training.stack import share_gradients, stack_models
+from rocore.training.stack import LowPrecisionCopy, share_gradients, stack_models
 from rocore.training.steps import JointPlan, Plan, PretrainPlan, batches, token_rows
 
 if TYPE_CHECKING:
@@ -55,7 +55,9 @@ class ResidentSteps:
         self._models = [trainer.model for trainer in trainers]
         self._model = stack_models(self._models)
         self._device = trainers[0].task.device
-        self._losses = PackLosses(trainers, plans, self._model)
+        bf16 = self._model.precision == "bf16"
+        self._copy = LowPrecisionCopy(self._model) if bf16 else None
+        self._losses = PackLosses(trainers, plans, self._copy.model if self._copy else self._model)
         self._means = LossMeans()
         self._places: list[int] = []
         self._index: _Index | None = None
@@ -104,10 +106,15 @@ class ResidentSteps:
             self._graph.replay()
 
     def _train(self, step: PretrainStep | JointStep) -> None:
+        if self._copy:
+            self._copy.refresh()
+            self._copy.model.zero_grad(set_to_none=True)
         loss = self._losses(step, self._means).sum()
         self._model.zero_grad(set_to_none=True)
         if loss.requires_grad:
             loss.backward()  # type: ignore[no-untyped-call]
+        if self._copy:
+            self._copy.hand_over_gradients()
         share_gradients(self._model, self._models)
         for trainer in self._trainers:
             trainer.optimizer.step()

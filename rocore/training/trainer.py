@@ -187,9 +187,10 @@ class Trainer:
         for name, value in report.losses.items():
             if not math.isfinite(value):
                 raise DivergedError(f"every loss must be finite, but {name} is {value} {advice}")
-        for name, weight in self.model.named_parameters():
-            if not bool(weight.isfinite().all()):
-                raise DivergedError(f"every weight must be finite, but {name} isn't {advice}")
+        names, weights = zip(*self.model.named_parameters(), strict=True)
+        finite = torch.stack([weight.isfinite().all() for weight in weights]).tolist()  # read back at once
+        for name in (name for name, good in zip(names, finite, strict=True) if not good):
+            raise DivergedError(f"every weight must be finite, but {name} isn't {advice}")
 
     def predict_novel(self, split: str) -> Prediction:
         """Classes of the novel classifier (14) on novel instances; `split` is train or test."""

@@ -23,7 +23,8 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here"),
 ]
-kernels: Any = pytest.importorskip("rocore.encoder.kernels") if torch.cuda.is_available() else None
+if torch.cuda.is_available():
+    from rocore.encoder import kernels, row_kernels
 BOUND = {"fp32": 2e-3, "bf16": 8e-2}
 TRAINING = {
     "encoder": {"output_layer": 2},
@@ -182,5 +183,5 @@ def test_dropout_on_cuda_keeps_its_share_and_is_the_same_alone_and_in_a_pack() -
     assert float((both == 0).float().mean()) == pytest.approx(0.3, abs=3e-3)
     assert both[both != 0].unique().tolist() == pytest.approx([1 / 0.7])
     for other in (DropoutKeys(seeds, step + 1).at(2), DropoutKeys(seeds, step).at(1), seeds):
-        assert not torch.equal(kernels.drop(rows, other, 0.3), both)
+        assert not torch.equal(row_kernels.drop(rows, other, 0.3), both)
     assert not torch.equal(both[:1000], both[1000:])
