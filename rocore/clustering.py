@@ -110,8 +110,7 @@ def _lloyd(
     running = list(range(len(starts)))
     while running:
         chosen = slice(None) if len(running) == len(starts) else running
-        moved = _means(points, labels[chosen], centroids[chosen])
-        shifts = (moved - centroids[chosen]).square().sum((1, 2)).tolist()
+        moved, shifts = _moved(points, labels[chosen], centroids[chosen])
         centroids[chosen] = moved
         labels[chosen] = _assign(points, moved)
         for run in running:
@@ -135,17 +134,26 @@ def _assign(points: Tensor, centroids: Float[Tensor, "S K M"]) -> Int[Tensor, "S
     return scores.view(len(points), *centroids.shape[:2]).argmax(2).T.contiguous()
 
 
-def _means(points: Tensor, labels: Int[Tensor, "S N"], centroids: Float[Tensor, "S K M"]) -> Tensor:
-    """Mean of each cluster; an empty one moves to the point that is farthest from its own centroid."""
+def _moved(
+    points: Tensor, labels: Int[Tensor, "S N"], centroids: Float[Tensor, "S K M"]
+) -> tuple[Tensor, list[float]]:
+    """Return the mean of each cluster and each run's total squared movement.
+
+    An empty cluster moves to the point that is farthest from its own centroid.
+    """
     ids = torch.arange(centroids.shape[1], device=points.device)
     member = (labels[:, None, :] == ids[:, None]).to(points.dtype)  # (S, K, N)
     counts = member.sum(2)
     means = (member.flatten(0, 1) @ points).view_as(centroids) / counts.clamp(min=1)[:, :, None]
-    for run in torch.nonzero((counts == 0).any(1)).flatten().tolist():
+    shifts = (means - centroids).square().sum((1, 2))
+    # Both are read back at once: what a device is asked for, it has to finish first.
+    read, fewest = torch.stack([shifts, counts.amin(1).to(shifts.dtype)]).tolist()
+    for run in (run for run, count in enumerate(fewest) if count == 0):
         empty = torch.nonzero(counts[run] == 0).flatten()
         distances = (points - centroids[run][labels[run]]).square().sum(1)
         means[run, empty] = points[distances.topk(len(empty)).indices]
-    return means
+        read[run] = float((means[run] - centroids[run]).square().sum())
+    return means, read
 
 
 def sample_silhouette(points: Tensor, labels: Tensor, seed: int) -> float:

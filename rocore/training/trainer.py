@@ -19,6 +19,7 @@ from torch import Tensor
 from rocore.clustering import kmeans, sample_silhouette
 from rocore.config import Config
 from rocore.encoder.output_layer import OutputLayer
+from rocore.encoder.tokens import AnyBatch
 from rocore.encoder.trunk import batches_by_length
 from rocore.errors import CheckpointError, DivergedError
 from rocore.evaluation import Prediction
@@ -32,7 +33,7 @@ from rocore.training.steps import JointPlan, Plan, PretrainPlan, run_steps
 from rocore.training.task import TrainingTask
 
 FEATURE_BATCH_TOKENS = 7168
-FEATURE_BATCH_QUERIES = 16384
+FEATURE_BATCH_QUERIES = 32768
 """On an accelerator: enough to fill it."""
 FIRST_RESTARTS = 10
 
@@ -96,6 +97,7 @@ class Trainer:
         }
         self.resident_steps: ResidentSteps | None = None
         """Of the pack whose first member this one is, on an accelerator."""
+        self._resident_features: list[tuple[Tensor, AnyBatch]] | None = None
         self._features: Tensor | None = None
         self._centroids: Tensor | None = None
         self._pseudo_labels: Tensor | None = None
@@ -298,20 +300,27 @@ class Trainer:
         """One pass of layer r over everything, without dropout."""
         features = torch.empty(len(self._rows), 2 * self.task.bank.hidden_size, device=self.task.device)
         with torch.no_grad(), self._timed("features"):
-            for positions in self._feature_batches():
-                batch = self.task.bank.batch(self._rows[positions])
-                features.index_copy_(
-                    0, torch.from_numpy(positions).to(self.task.device), self.model.entity_pair_repr(batch)
-                )
+            for positions, batch in self._feature_batches():
+                features.index_copy_(0, positions, self.model.entity_pair_repr(batch))
         self._features = features
 
-    def _feature_batches(self) -> Iterable[Any]:
-        """Return positions in `_rows`: on the CPU alike in length, on an accelerator, which pads nothing, in order."""
-        bank = self.task.bank
+    def _feature_batches(self) -> Iterable[tuple[Tensor, AnyBatch]]:
+        """Return positions in `_rows` and their sentences.
+
+        On the CPU alike in length, gathered one after another; on an accelerator, which pads nothing and copies
+        nothing, in order, and laid out once for all epochs.
+        """
+        bank, rows, device = self.task.bank, self._rows, self.task.device
         if bank.resident is None:
-            return batches_by_length(bank.lengths[self._rows], FEATURE_BATCH_TOKENS)
-        ends = bank.num_queries[self._rows].cumsum()
-        return np.split(np.arange(len(ends)), np.flatnonzero(np.diff(ends // FEATURE_BATCH_QUERIES)) + 1)
+            groups = batches_by_length(bank.lengths[rows], FEATURE_BATCH_TOKENS)
+            return ((torch.from_numpy(positions), bank.batch(rows[positions])) for positions in groups)
+        if self._resident_features is None:
+            chunk = bank.num_queries[rows].cumsum() // FEATURE_BATCH_QUERIES
+            parts = np.split(np.arange(len(rows)), np.flatnonzero(np.diff(chunk)) + 1)
+            self._resident_features = [
+                (torch.from_numpy(part).to(device), bank.batch(rows[part])) for part in parts
+            ]
+        return self._resident_features
 
     def _predict(self, part: str, classifier: torch.nn.Module) -> Prediction:
         with torch.no_grad():

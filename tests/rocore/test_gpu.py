@@ -121,8 +121,9 @@ def test_gradients_of_the_output_layer_on_cuda_equal_those_on_cpu(precision: str
         (features.float() * outer).sum().backward()
         gradients[name] = {key: weight.grad.float().cpu() for key, weight in layer.named_parameters()}  # type: ignore[union-attr]
     for key, expected in gradients["cpu"].items():
-        error = float((gradients["cuda"][key] - expected).abs().max())
-        assert error <= BOUND[precision] * float(expected.abs().max()) + 1e-6, key
+        # In bf16 a span's winning token may be another one: of all gradients' size, not of the largest.
+        error = float((gradients["cuda"][key] - expected).norm())
+        assert error <= BOUND[precision] * float(expected.norm()) + 1e-5, key
 
 
 def test_pack_on_cuda_equals_its_members_alone_dropout_included() -> None:
