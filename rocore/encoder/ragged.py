@@ -96,7 +96,7 @@ class ResidentTokens:
 
         Args:
             stores: (T_s, H) each.
-            starts: (n,) first token of each sentence within its store, store after store.
+            starts: (n,) first token of each sentence, counted through all stores.
             lengths: (n,) tokens of each sentence.
             spans: (n, 4) as of `TokenStore`.
             device: Where to.

@@ -143,7 +143,9 @@ class TokenBank:
         self._hidden: list[Tensor] = []
         hidden = [store.hidden for store in stores]
         if device.type != "cpu" or resident:
-            self.resident = ResidentTokens(hidden, self._starts, self.lengths, self._spans, device)
+            first_tokens = np.cumsum([0, *(len(tokens) for tokens in hidden[:-1])])
+            starts = self._starts + first_tokens[self._store]
+            self.resident = ResidentTokens(hidden, starts, self.lengths, self._spans, device)
         else:
             self._hidden = hidden
 

@@ -25,27 +25,31 @@ NO_TIE = 3  # a seed without near ties in the max-pools: the gradient of a tie m
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("resident", [False, True], ids=["gathered", "resident"])
 @pytest.mark.parametrize("output_layer", range(1, NUM_LAYERS + 1))
 @pytest.mark.parametrize("model_type", ARCHITECTURES)
 def test_features_any_architecture_equal_whole_encoder(
-    tiny_encoder: Callable[[str], Encoder], model_type: str, output_layer: int
+    tiny_encoder: Callable[[str], Encoder], model_type: str, output_layer: int, resident: bool
 ) -> None:
     encoder, source = tiny_encoder(model_type), source_of()
     layer = OutputLayer(encoder, output_layer)
-    fast = layer(bank_of(encoder, source, output_layer).batch(EVERYTHING))
+    fast = layer(bank_of(encoder, source, output_layer, resident=resident).batch(EVERYTHING))
     slow = SlowEncoder(encoder, output_layer)(source, EVERYTHING.tolist())
     assert relative_error(fast, slow) < FEATURE_TOLERANCE
 
 
+@pytest.mark.parametrize("resident", [False, True], ids=["gathered", "resident"])
 @pytest.mark.parametrize("output_layer", range(1, NUM_LAYERS + 1))
 @pytest.mark.parametrize("model_type", ARCHITECTURES)
 def test_gradients_any_architecture_equal_whole_encoder(
-    tiny_encoder: Callable[[str], Encoder], model_type: str, output_layer: int
+    tiny_encoder: Callable[[str], Encoder], model_type: str, output_layer: int, resident: bool
 ) -> None:
     encoder, source = tiny_encoder(model_type), source_of(seed=NO_TIE)
     layer, slow = OutputLayer(encoder, output_layer), SlowEncoder(encoder, output_layer)
     weights = torch.randn(len(SENTENCES), 64, generator=torch.Generator().manual_seed(0))
-    (layer(bank_of(encoder, source, output_layer).batch(EVERYTHING)) * weights).sum().backward()
+    (
+        layer(bank_of(encoder, source, output_layer, resident=resident).batch(EVERYTHING)) * weights
+    ).sum().backward()
     (slow(source, EVERYTHING.tolist()) * weights).sum().backward()
     expected = slow.gradients(encoder.architecture.names)
     largest = max(float(gradient.abs().max()) for gradient in expected.values())
@@ -64,10 +68,11 @@ def test_features_minilm_fp32_equal_whole_encoder(minilm: Encoder) -> None:
 
 
 @torch.no_grad()
-def test_features_minilm_bf16_lie_within_bound(minilm: Encoder) -> None:
+@pytest.mark.parametrize("resident", [False, True], ids=["gathered", "resident"])
+def test_features_minilm_bf16_lie_within_bound(minilm: Encoder, resident: bool) -> None:
     """The root of the mean squared error, as a share of the features', stays below 1 percent."""
     source = source_of(num_pieces=30_000)
-    bank = bank_of(minilm, source, 4, precision="bf16")
+    bank = bank_of(minilm, source, 4, precision="bf16", resident=resident)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         fast = OutputLayer(minilm, 4).eval()(bank.batch(EVERYTHING))
     slow = SlowEncoder(minilm, 4)(source, EVERYTHING.tolist())
@@ -88,6 +93,7 @@ def ragged_sentences(draw: st.DrawFn) -> list[tuple[int, tuple[int, int], tuple[
     return [(length, draw(spans(length)), draw(spans(length))) for length in lengths]
 
 
+@pytest.mark.parametrize("resident", [False, True], ids=["gathered", "resident"])
 @hypothesis.settings(max_examples=25, deadline=None, derandomize=True, database=None)
 @hypothesis.given(data=st.data(), sentences=ragged_sentences(), output_layer=st.integers(1, NUM_LAYERS))
 def test_features_any_ragged_shape_and_rows_equal_whole_encoder(
@@ -95,11 +101,12 @@ def test_features_any_ragged_shape_and_rows_equal_whole_encoder(
     data: st.DataObject,
     sentences: list[tuple[int, tuple[int, int], tuple[int, int]]],
     output_layer: int,
+    resident: bool,
 ) -> None:
     """Rows come from two stores, in any order, some of them twice."""
     encoder, source = tiny_encoder("mpnet"), source_of(sentences)
     hidden = hidden_states(encoder, source, output_layer, precision="fp32", device=CPU)
-    bank = TokenBank([store_of(hidden, source), store_of(hidden, source)], CPU)
+    bank = TokenBank([store_of(hidden, source), store_of(hidden, source)], CPU, resident=resident)
     size = len(sentences)
     rows = data.draw(st.lists(st.integers(0, 2 * size - 1), min_size=1, max_size=8))
     with torch.no_grad():

@@ -1,9 +1,10 @@
 import pytest
 import torch
 from sklearn.cluster import KMeans
+from sklearn.metrics import silhouette_score
 from torch import Tensor
 
-from rocore.clustering import kmeans, renamed_after
+from rocore.clustering import kmeans, renamed_after, silhouette
 
 
 def blobs(num_points: int = 200, num_blobs: int = 5, spread: float = 0.7, seed: int = 0) -> Tensor:
@@ -153,3 +154,23 @@ def test_renamed_after_permuted_centroids_gives_the_earlier_ids():
     renamed = renamed_after(clustering, earlier)
     assert renamed.labels.tolist() == [1, 1, 2, 0]
     assert renamed.centroids.flatten().tolist() == [9.0, 0.5, 5.0]
+
+
+@pytest.mark.parametrize("num_blobs", [2, 5])
+@pytest.mark.parametrize("spread", [0.3, 3.0])
+def test_silhouette_equals_sklearn(num_blobs: int, spread: float) -> None:
+    """With a cluster of one point, and an id that nothing has."""
+    points, labels = blobs(num_blobs=num_blobs, spread=spread), torch.arange(200) % num_blobs
+    labels[0] = num_blobs + 1
+    expected = silhouette_score(points.double().numpy(), labels.numpy())
+    assert silhouette(points, labels) == pytest.approx(expected, abs=1e-6)
+
+
+def test_silhouette_without_two_clusters_or_with_as_many_as_points_is_the_worst() -> None:
+    points = blobs(num_points=6)
+    assert silhouette(points, torch.zeros(6, dtype=torch.long)) == -1.0
+    assert silhouette(points, torch.arange(6)) == -1.0
+
+
+def test_silhouette_of_equal_points_is_zero() -> None:
+    assert silhouette(torch.ones(6, 2), torch.arange(6) % 2) == 0.0

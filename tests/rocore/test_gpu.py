@@ -109,21 +109,31 @@ def test_trainer_on_cuda_goes_on_from_a_checkpoint_of_cpu(tmp_path: Any) -> None
     assert set(second.predict_novel("test").classes.tolist()) <= {0, 1}
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_gradients_of_the_output_layer_on_cuda_equal_those_on_cpu(precision: str) -> None:
-    gradients: dict[str, dict[str, torch.Tensor]] = {}
-    for name in ("cpu", "cuda"):
-        task = task_on(name, precision)
-        layer = OutputLayer(task.encoder, 2).to(task.device)
-        with torch.autocast(name, dtype=torch.bfloat16, enabled=precision == "bf16"):
-            features = layer(task.bank.batch(np.arange(30)))
-        outer = torch.linspace(-1, 1, features.numel(), device=task.device).view(features.shape)
-        (features.float() * outer).sum().backward()
-        gradients[name] = {key: weight.grad.float().cpu() for key, weight in layer.named_parameters()}  # type: ignore[union-attr]
-    for key, expected in gradients["cpu"].items():
-        # In bf16 a span's winning token may be another one: of all gradients' size, not of the largest.
-        error = float((gradients["cuda"][key] - expected).norm())
-        assert error <= BOUND[precision] * float(expected.norm()) + 1e-5, key
+def gradients_on(name: str, precision: str) -> dict[str, torch.Tensor]:
+    """Of a fixed sum of the output layer's features."""
+    task = task_on(name, precision)
+    layer = OutputLayer(task.encoder, 2).to(task.device)
+    with torch.autocast(name, dtype=torch.bfloat16, enabled=precision == "bf16"):
+        features = layer(task.bank.batch(np.arange(30)))
+    outer = torch.linspace(-1, 1, features.numel(), device=task.device).view(features.shape)
+    (features.float() * outer).sum().backward()
+    return {key: weight.grad.float().cpu() for key, weight in layer.named_parameters()}  # type: ignore[union-attr]
+
+
+def test_gradients_of_the_output_layer_on_cuda_equal_those_on_cpu() -> None:
+    expected, found = (gradients_on(name, "fp32") for name in ("cpu", "cuda"))
+    for key, gradient in expected.items():
+        error = float((found[key] - gradient).abs().max())
+        assert error <= BOUND["fp32"] * float(gradient.abs().max()) + 1e-6, key
+
+
+def test_gradients_in_bf16_on_cuda_are_as_good_as_those_on_cpu() -> None:
+    """Rounding lets other tokens of a span win, so that either differs from fp32 by a tenth on this encoder."""
+    exact = gradients_on("cpu", "fp32")
+    cpu, cuda = (gradients_on(name, "bf16") for name in ("cpu", "cuda"))
+    for key, gradient in exact.items():
+        errors = [float((found[key] - gradient).norm() / gradient.norm()) for found in (cpu, cuda)]
+        assert errors[1] <= 2 * errors[0] + 0.02, key
 
 
 def test_pack_on_cuda_equals_its_members_alone_dropout_included() -> None:

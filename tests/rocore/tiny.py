@@ -107,10 +107,16 @@ def store_of(hidden: Tensor, source: TokenizedSource) -> TokenStore:
 
 
 def bank_of(
-    encoder: Encoder, source: TokenizedSource, output_layer: int, *, precision: str = "fp32"
+    encoder: Encoder,
+    source: TokenizedSource,
+    output_layer: int,
+    *,
+    precision: str = "fp32",
+    resident: bool = False,
 ) -> TokenBank:
+    """Return a bank; a `resident` one as on an accelerator."""
     hidden = hidden_states(encoder, source, output_layer, precision=precision, device=CPU)
-    return TokenBank([store_of(hidden, source)], CPU)
+    return TokenBank([store_of(hidden, source)], CPU, resident=resident)
 
 
 def config_of(tree: dict[str, Any] | None = None) -> Config:

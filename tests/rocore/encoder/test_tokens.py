@@ -107,3 +107,36 @@ def test_batch_many_sentences_fall_into_groups_that_hold_each_once() -> None:
     first = [batch.hidden[batch.query_tokens[batch.spans == 2 * i][0], 0].item() for i in range(100)]
     starts = [*np.cumsum([0, *lengths[:39]]), *(9000 + np.cumsum([0, *lengths[40:-1]]))]
     assert first == [starts[row] for row in rows]
+
+
+def test_resident_batch_hand_case() -> None:
+    """Two members, rows of both stores; a member with fewer queries is filled up."""
+    first = store([4, 2], [(1, 3, 0, 1), (0, 2, 1, 2)])
+    resident = TokenBank([first, store([3], [(2, 3, 0, 3)], first=100)], CPU, resident=True).resident
+    assert resident is not None
+    rows = torch.tensor([[2, 0], [1, 1]])
+    assert resident.total_queries(rows).tolist() == [7, 6]
+    batch = resident.batch(rows, 8)
+    assert batch.hidden[:, 0].tolist() == [0, 1, 2, 3, 4, 5, 100, 101, 102]
+    assert batch.first_tokens.tolist() == [6, 0, 4, 4]
+    assert batch.lengths.tolist() == [3, 4, 2, 2]
+    assert batch.first_queries.tolist() == [0, 4, 8, 11]
+    assert batch.num_queries.tolist() == [4, 3, 3, 3]
+    assert batch.head_queries.tolist() == [1, 2, 2, 2]
+    assert batch.query_positions.tolist() == [2, 0, 1, 2, 1, 2, 0, 0, 0, 1, 1, 0, 1, 1, 0, 0]
+    assert batch.query_tokens[:7].tolist() == [8, 6, 7, 8, 1, 2, 0]
+    assert batch.query_tokens[8:14].tolist() == [4, 5, 5, 4, 5, 5]
+    assert batch.spans.tolist() == [0, 1, 1, 1, 2, 2, 3, 8, 4, 4, 5, 6, 6, 7, 8, 8]
+    assert (batch.num_members, batch.most_tokens, batch.most_queries) == (2, 4, 4)
+
+
+def test_resident_batches_of_many_steps_are_those_of_each() -> None:
+    first = store([4, 2], [(1, 3, 0, 1), (0, 2, 1, 2)])
+    resident = TokenBank([first], CPU, resident=True).resident
+    assert resident is not None
+    rows = torch.tensor([[[0, 1]], [[1, 1]], [[1, 0]]])
+    together = resident.batch(rows, 8)
+    for step in range(3):
+        alone = resident.batch(rows[step], 8)
+        for ours, theirs in zip(together.at(torch.tensor([step])).index(), alone.index(), strict=True):
+            assert torch.equal(ours, theirs)

@@ -1,0 +1,151 @@
+"""Training as on an accelerator, here on the CPU by plain tensors and without a recording, against the CPU's own."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from rocore.config import Config
+from rocore.encoder.tokens import TokenBank, TokenStore
+from rocore.training.pack import run_packed_epoch
+from rocore.training.resident_steps import ResidentSteps
+from rocore.training.stack import LowPrecisionCopy, stack_models
+from rocore.training.trainer import EpochReport, Trainer
+
+CPU = torch.device("cpu")
+EPOCHS = {"train.pretrain_epochs": 2, "train.max_epochs": 3, "train.batch_size": 7}
+
+
+@pytest.fixture
+def resident_of(trainer_of: Callable[[Config], Trainer]) -> Callable[[Config], Trainer]:
+    """A trainer whose bank is resident; trainers of one task share the bank."""
+    banks: dict[int, TokenBank] = {}
+
+    def make(config: Config) -> Trainer:
+        task = trainer_of(config).task
+        bank = task.bank
+        if id(bank) not in banks:
+            ends = [*bank.first_row[1:].tolist()]
+            starts = [0, *ends[:-1]]
+            stores = [
+                TokenStore(hidden, _offsets(bank, start, end), bank._spans[start:end])
+                for hidden, start, end in zip(bank._hidden, starts, ends, strict=True)
+            ]
+            banks[id(bank)] = TokenBank(stores, CPU, resident=True)
+        return Trainer(config, replace(task, bank=banks[id(bank)]))
+
+    return make
+
+
+def _offsets(bank: TokenBank, start: int, end: int) -> Any:
+    return [*bank._starts[start:end], bank._starts[end - 1] + bank.lengths[end - 1]]
+
+
+@pytest.mark.parametrize("incremental", [False, True], ids=["standard", "incremental"])
+def test_resident_training_equals_that_of_the_cpu(
+    incremental: bool,
+    config_of: Callable[..., Config],
+    trainer_of: Callable[[Config], Trainer],
+    resident_of: Callable[[Config], Trainer],
+) -> None:
+    """Both phases, with a last batch of fewer rows."""
+    config = config_of({**EPOCHS, "train.dropout": 0.0, "incremental.enabled": incremental})
+    ours, theirs = resident_of(config), trainer_of(config)
+    assert len(theirs.task.known_train) % 7
+    while not theirs.finished:
+        found, expected = ours.run_epoch(), theirs.run_epoch()
+        assert found.losses == pytest.approx(expected.losses, rel=1e-3)
+        assert found.pseudo_label_change == expected.pseudo_label_change
+    assert ours.predict_novel("test").classes.tolist() == theirs.predict_novel("test").classes.tolist()
+
+
+def test_resident_pack_equals_its_members_alone_dropout_included(
+    config_of: Callable[..., Config], resident_of: Callable[[Config], Trainer]
+) -> None:
+    """Members come and go: each time the weights are stacked anew."""
+    configs = [
+        config_of(
+            {**EPOCHS, "train.max_epochs": 4, "train.dropout": 0.3, "seed": 3, "loss.center_weight": weight}
+        )
+        for weight in (0.01, 0.05, 0.3)
+    ]
+    alone, packed = ([resident_of(config) for config in configs] for _ in range(2))
+    for members in ((0, 1, 2), (0, 1, 2), (1, 2), (2,), (1, 2), (1, 2)):
+        chosen = [packed[k] for k in members]
+        for found, trainer in zip(run_packed_epoch(chosen), [alone[k] for k in members], strict=True):
+            assert isinstance(found, EpochReport)
+            assert found.losses == pytest.approx(trainer.run_epoch().losses, rel=1e-5)
+
+
+def test_resident_steps_of_a_training_that_loaded_a_checkpoint_are_made_anew(
+    config_of: Callable[..., Config], resident_of: Callable[[Config], Trainer], tmp_path: Any
+) -> None:
+    """What was recorded reads and writes Adam's moments of before."""
+    config = config_of(EPOCHS)
+    first = resident_of(config)
+    for _ in range(3):
+        first.run_epoch()
+    first.save(tmp_path)
+    expected = first.run_epoch()
+    kept = first.resident_steps
+    assert isinstance(kept, ResidentSteps)
+    first.load(tmp_path)
+    assert first.run_epoch().losses == expected.losses
+    assert first.resident_steps is not kept
+    again = first.resident_steps
+    first.run_epoch()
+    assert first.resident_steps is again
+
+
+def test_resident_steps_that_fail_leave_nothing_recorded(
+    config_of: Callable[..., Config],
+    resident_of: Callable[[Config], Trainer],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trainer = resident_of(config_of(EPOCHS))
+    trainer.run_epoch()
+
+    def broken(*_args: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(ResidentSteps, "run", broken)
+    with pytest.raises(MemoryError, match="no room"):
+        trainer.run_epoch()
+    assert trainer.resident_steps is None
+
+
+def test_low_precision_copy_gives_the_gradients_that_autocast_does(
+    config_of: Callable[..., Config], resident_of: Callable[[Config], Trainer]
+) -> None:
+    bf16 = {"encoder.precision": "bf16"}
+    trainers = [resident_of(config_of({**bf16, "seed": seed})) for seed in (1, 2)]
+    models = [trainer.model for trainer in trainers]
+    stacked = stack_models(models)
+    batch = trainers[0].task.bank.batch(*([trainers[0].task.rows[:9]] * 2))
+
+    def gradients(model: Any) -> list[torch.Tensor]:
+        h = model.entity_pair_repr(batch)
+        loss = model.reconstruct(h)[1].square().mean() + model.novel_classifier(h).square().mean()
+        loss.backward()
+        return [parameter.grad for parameter in stacked.parameters() if parameter.grad is not None]
+
+    expected = gradients(stacked)
+    stacked.zero_grad(set_to_none=True)
+    copy = LowPrecisionCopy(stacked)
+    with torch.no_grad():
+        for parameter in stacked.parameters():
+            parameter.mul_(2)
+    copy.refresh()
+    with torch.no_grad():
+        for parameter in stacked.parameters():
+            parameter.div_(2)
+    copy.refresh()
+    gradients(copy.model)
+    copy.hand_over_gradients()
+    found = [parameter.grad for parameter in stacked.parameters() if parameter.grad is not None]
+    assert len(found) == len(expected) > 20
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.dtype == torch.float32
+        assert torch.equal(ours, theirs)
