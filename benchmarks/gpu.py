@@ -2,15 +2,17 @@
 
 python -m benchmarks.gpu [--device cuda] [--sentences 56000] [--packs 1 4 8 16] [--full]
 
-Needs no data, no Ray and no network. An epoch of each phase is timed (a whole trial of 10 + 30 epochs with --full),
-alone and in packs, beside the device's own peak of matrix products.
+Needs no data, no Ray and no network. Epochs of each phase are timed (a whole trial of 10 + 30 epochs with --full),
+alone and in packs, beside the times that the device's own rates of products and of copies allow.
 """
 
 import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,17 +37,21 @@ def main() -> int:
     device = torch.device(arguments.device)
     encoder = drawn_encoder(arguments.layers, arguments.hidden)
     precision = resolve_precision(arguments.precision, device)
-    torch.set_float32_matmul_precision("high" if precision == "bf16" else "highest")  # as a run's preparation does
+    torch.set_float32_matmul_precision(
+        "high" if precision == "bf16" else "highest"
+    )  # as a run's preparation does
     bank = drawn_bank(arguments.sentences, arguments.hidden, precision, device)
     task = task_of(encoder, bank, precision, device)
+    limits = Limits.of(device, DTYPES[precision])
     found = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "torch": torch.__version__,
         "sentences": arguments.sentences,
         "tokens": int(bank.lengths.sum()),
         "precision": precision,
-        "peak_gflops": peak_gflops(device, DTYPES[precision]),
-        "packs": {str(size): measure(task, size, full=arguments.full) for size in arguments.packs},
+        "peak_gflops": limits.flops_per_s / 1e9,
+        "copy_gb_per_s": limits.bytes_per_s / 1e9,
+        "packs": {str(size): measure(task, size, limits, full=arguments.full) for size in arguments.packs},
     }
     if device.type == "cuda":
         found["peak_memory_gib"] = torch.cuda.max_memory_allocated(device) / 2**30
@@ -109,23 +115,78 @@ def task_of(encoder: Encoder, bank: TokenBank, precision: str, device: torch.dev
     )
 
 
-def measure(task: rocore.TrainingTask, size: int, *, full: bool) -> dict[str, float]:
-    """Time a pack's epochs; what a whole trial takes is measured with `full`, else computed from one epoch of each."""
+@dataclass(frozen=True)
+class Limits:
+    """What the device itself does: products of large matrices and copies of large tensors, both measured here."""
+
+    flops_per_s: float
+    bytes_per_s: float
+    itemsize: int
+
+    @classmethod
+    def of(cls, device: torch.device, dtype: torch.dtype) -> "Limits":
+        """Measure; bytes read and bytes written both count."""
+        size = 8192 if device.type == "cuda" else 1024
+        left = torch.randn(size, size, device=device).to(dtype)
+        source = torch.randn(2**28 if device.type == "cuda" else 2**24, device=device)
+        target = torch.empty_like(source)
+        product_s = float(np.median([seconds(lambda: left @ left, device) for _ in range(10)]))
+        copy_s = float(np.median([seconds(lambda: target.copy_(source), device) for _ in range(10)]))
+        return cls(2 * size**3 / product_s, 2 * source.numel() * source.itemsize / copy_s, dtype.itemsize)
+
+
+def measure(task: rocore.TrainingTask, size: int, limits: Limits, *, full: bool) -> dict[str, Any]:
+    """Time a pack's epochs; what a whole trial takes is measured with `full`, else computed from the later epochs.
+
+    The first epoch of a phase compiles kernels and records a step; it counts in a whole trial alone.
+    """
     trainers = [trainer(task, seed, full=full) for seed in range(size)]
-    pretrain, joint = [], []
-    warm_up = 1 if full else 2
+    seconds_of: dict[str, list[float]] = {"pretrain": [], "joint": []}
+    parts: dict[str, float] = {}
     while not trainers[0].finished:
-        into = joint if trainers[0].joint else pretrain
-        into.append(seconds(lambda: rocore.run_packed_epoch(trainers), task.device))
-    pretrain_s, joint_s = float(np.median(pretrain[-warm_up:])), float(np.median(joint[-warm_up:]))
-    trial = sum(pretrain) + sum(joint) if full else PRETRAIN_EPOCHS * pretrain_s + JOINT_EPOCHS * joint_s
+        phase = "joint" if trainers[0].joint else "pretrain"
+        start = time.perf_counter()
+        parts = parts_of(rocore.run_packed_epoch(trainers))
+        synchronize(task.device)
+        seconds_of[phase].append(time.perf_counter() - start)
+    pretrain_s, joint_s = (float(np.median(seconds_of[phase][1:])) for phase in ("pretrain", "joint"))
+    trial = (
+        sum(map(sum, seconds_of.values())) if full else PRETRAIN_EPOCHS * pretrain_s + JOINT_EPOCHS * joint_s
+    )
+    work = joint_work(task)
+    arithmetic_s = size * work.flops / limits.flops_per_s
+    bytes_s = size * (work.elements * limits.itemsize + adam_bytes(trainers[0])) / limits.bytes_per_s
     return {
         "pretrain_epoch_s": pretrain_s,
         "joint_epoch_s": joint_s,
+        "joint_parts_s": parts,
+        "first_epochs_s": {phase: seconds_of[phase][0] for phase in seconds_of},
         "pack_s": trial,
         "trials_per_hour": size * 3600 / trial,
-        "joint_gflops": size * joint_work(task).flops / joint_s / 1e9,
+        "joint_epoch_limits_s": {"arithmetic": arithmetic_s, "bytes": bytes_s},
+        "joint_epoch_over_limit": joint_s / max(arithmetic_s, bytes_s),
     }
+
+
+def parts_of(reports: Sequence[Any]) -> dict[str, float]:
+    """Add up the members' parts of an epoch.
+
+    Raises:
+        Exception: A member's, if it failed.
+    """
+    parts: dict[str, float] = {}
+    for report in reports:
+        if isinstance(report, Exception):
+            raise report
+        for part, value in report.seconds.items():
+            parts[part] = parts.get(part, 0.0) + value
+    return parts
+
+
+def adam_bytes(of: rocore.Trainer) -> float:
+    """Return what Adam reads and writes in an epoch: weight, gradient and two moments, the gradient once."""
+    steps = len(of.task.known_train) // of.config.train.batch_size
+    return 7 * 4 * steps * sum(parameter.numel() for parameter in of.model.parameters())
 
 
 def trainer(task: rocore.TrainingTask, seed: int, *, full: bool) -> rocore.Trainer:
@@ -149,30 +210,30 @@ def trainer(task: rocore.TrainingTask, seed: int, *, full: bool) -> rocore.Train
 
 
 def joint_work(task: rocore.TrainingTask) -> Work:
-    """Return the products of a joint epoch: its steps, and layer r over all instances."""
+    """Return the products of a joint epoch as they are computed: its steps, and layer r over all instances."""
     model = rocore.make_config({"data": {"format": "builtin"}}).model
     sizes = Sizes.of(task.encoder.model.config, model, NUM_KNOWN, NUM_NOVEL)
     lengths = Lengths(task.bank.lengths, task.bank.num_queries)
     steps = len(task.known_train) // 100
     batch = np.concatenate([task.known_train[:100], task.novel_train[:100]])
-    return steps * arithmetic.joint_step(lengths[batch], sizes, 100) + arithmetic.features(lengths, sizes)
+    return steps * arithmetic.executed_joint_step(lengths[batch], sizes, 100) + arithmetic.features(
+        lengths, sizes
+    )
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
     """Run once and return the wall time, the device's work included."""
+    synchronize(device)
     start = time.perf_counter()
     work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    synchronize(device)
     return time.perf_counter() - start
 
 
-def peak_gflops(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the rate of a large square product."""
-    size = 8192 if device.type == "cuda" else 1024
-    left = torch.randn(size, size, device=device).to(dtype)
-    times = [seconds(lambda: left @ left, device) for _ in range(10)]
-    return 2 * size**3 / float(np.median(times)) / 1e9
+def synchronize(device: torch.device) -> None:
+    """Wait for the device."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ PATIENCE_S = 2.0
 
 
 class Pack:
-    """Up to `size` trials that train on one device, in one thread of their own."""
+    """Up to `size` trials that train on one device, in one thread of their own; they write checkpoints in others."""
 
     def __init__(
         self,
@@ -29,6 +29,7 @@ class Pack:
         self._asked: dict[str, asyncio.Future[Result]] = {}
         self._changed = asyncio.Condition()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="pack")
+        self._savers = ThreadPoolExecutor(size, thread_name_prefix="save")
         self._rounds: asyncio.Task[None] | None = None
 
     async def join(self, name: str, spec: Mapping[str, Any]) -> bool:
@@ -50,8 +51,17 @@ class Pack:
 
     async def checkpoint(self, name: str) -> dict[str, bytes]:
         """Return the files of a checkpoint by their paths inside it; none of a failed trial."""
-        files: dict[str, bytes] = await self._in_thread(_saved, self._runs[name])
-        return files
+        with TemporaryDirectory() as folder:
+            await self.save(name, Path(folder))
+            return await asyncio.to_thread(_read, Path(folder))
+
+    async def save(self, name: str, folder: Path) -> None:
+        """Write a checkpoint; that of a failed trial holds nothing.
+
+        Members write side by side, and beside the others' training: a trial that saves doesn't train, and a pack whose
+        members ask too far apart falls into several.
+        """
+        await asyncio.get_running_loop().run_in_executor(self._savers, self._runs[name].save, folder)
 
     async def leave(self, name: str) -> None:
         """Let a trial go, whether it ended or was stopped."""
@@ -87,8 +97,6 @@ class Pack:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
 
 
-def _saved(run: TrialRun) -> dict[str, bytes]:
-    with TemporaryDirectory() as folder:
-        run.save(Path(folder))
-        files = [path for path in Path(folder).rglob("*") if path.is_file()]
-        return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+def _read(folder: Path) -> dict[str, bytes]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}

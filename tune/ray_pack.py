@@ -44,8 +44,11 @@ class PackActor:
         """See `Pack.advance`."""
         return await self._pack.advance(name)
 
-    async def checkpoint(self, name: str) -> dict[str, bytes]:
-        """See `Pack.checkpoint`."""
+    async def checkpoint(self, name: str, folder: str, node: str) -> dict[str, bytes]:
+        """Write a checkpoint into a folder of this node; return the files of one that belongs on another."""
+        if node == ray.get_runtime_context().get_node_id():
+            await self._pack.save(name, Path(folder))
+            return {}
         return await self._pack.checkpoint(name)
 
     async def leave(self, name: str) -> None:
@@ -81,7 +84,8 @@ class PackedTrial(StoredTrainable):
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write the member's checkpoint here, wherever the actor runs."""
-        files: dict[str, bytes] = ray.get(self._pack.checkpoint.remote(self._member))
+        node = ray.get_runtime_context().get_node_id()
+        files: dict[str, bytes] = ray.get(self._pack.checkpoint.remote(self._member, checkpoint_dir, node))
         for relative, content in files.items():
             path = Path(checkpoint_dir) / relative
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -67,4 +67,5 @@ def test_gpu_benchmark_runs_on_the_cpu():
     assert found["sentences"] == 300
     assert set(found["packs"]) == {"1", "2"}
     for figures in found["packs"].values():
-        assert all(value > 0 for value in figures.values())
+        assert all(value > 0 for value in figures.values() if isinstance(value, float))
+        assert figures["joint_epoch_s"] > sum(figures["joint_parts_s"].values()) / 2

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -90,6 +92,33 @@ def test_pack_error_of_a_round_reaches_who_asked(rounds: Rounds, engine: Any) ->
 
     with pytest.raises(MemoryError, match="no room"):
         asyncio.run(scenario())
+
+
+def test_pack_members_save_side_by_side_and_while_others_train(
+    engine: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One that waited for another, or for the round, would wait for ever."""
+    together = Barrier(3)
+
+    def step(runs: Sequence[TrialRun]) -> list[dict[str, Any]]:
+        together.wait(60)
+        return [{} for _ in runs]
+
+    def save(_run: TrialRun, folder: Path) -> None:
+        together.wait(60)
+        (folder / "weights").write_text("w")
+
+    monkeypatch.setattr("tune.pack.PATIENCE_S", 0.05)
+    monkeypatch.setattr(TrialRun, "save", save)
+
+    async def scenario() -> list[Any]:
+        pack = Pack(3, engine, step)
+        await joined(pack, "a", "b", "c")
+        return await asyncio.gather(pack.advance("a"), pack.checkpoint("b"), pack.save("c", tmp_path))
+
+    _, files, _ = asyncio.run(scenario())
+    assert files == {"weights": b"w"}
+    assert (tmp_path / "weights").read_text() == "w"
 
 
 @pytest.fixture
