@@ -13,6 +13,7 @@ from torch import Tensor
 from rocore.data.tokenization import TokenizedSource
 from rocore.encoder.frozen import FrozenLayers
 from rocore.encoder.source import Encoder
+from rocore.errors import ConfigError
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 8192}
@@ -25,12 +26,23 @@ States = Iterator[tuple[int, Tensor]]
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """Return `bf16` or `fp32`; `auto` takes bf16 where the machine multiplies it natively."""
-    if precision != "auto":
+    """Return `bf16` or `fp32`; `auto` takes bf16 where the machine multiplies it natively.
+
+    Raises:
+        ConfigError: If a GPU can't multiply in bf16: kernels don't emulate it.
+    """
+    on_cuda = device.type == "cuda"
+    if precision == "fp32" or (precision == "bf16" and not on_cuda):
         return precision
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    if on_cuda:
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    if precision == "bf16" and not native:
+        raise ConfigError(
+            f"`encoder.precision` bf16 needs a GPU of compute capability 8.0 or above, but {device} is older; "
+            "set it to auto or fp32, or use the CPU"
+        )
     return "bf16" if native else "fp32"
 
 

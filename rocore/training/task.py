@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -82,22 +83,39 @@ class Prepared(Checked):
 
 
 def resolve_device(name: str) -> torch.device:
-    """Return the device of `train.device`; `auto` takes CUDA where there is one.
+    """Return the device of `train.device`; `auto` takes CUDA where there is one. A CUDA device becomes the current one.
 
     Raises:
-        ConfigError: If the device isn't there.
+        ConfigError: If the device isn't there, or Triton, which compiles our kernels for it.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
         raise ConfigError(f"`train.device` must be auto, cpu, cuda or cuda:N, but got {name!r}; correct it")
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"`train.device` is {name}, but no CUDA device is here; set it to auto or cpu")
+    if device.type == "cuda":
+        _enter_cuda(device)
     return device
+
+
+def _enter_cuda(device: torch.device) -> None:
+    if not torch.cuda.is_available():
+        raise ConfigError(f"`train.device` is {device}, but no CUDA device is here; set it to auto or cpu")
+    if device.index is not None and device.index >= torch.cuda.device_count():
+        raise ConfigError(
+            f"`train.device` must be one of {torch.cuda.device_count()} CUDA devices from cuda:0, but is {device}; "
+            "correct it"
+        )
+    if find_spec("triton") is None:
+        raise ConfigError(
+            f"`train.device` {device} needs Triton, which comes with torch's builds for CUDA, but it isn't installed; "
+            "pip install triton, or set `train.device` to cpu"
+        )
+    if device.index is not None:
+        torch.cuda.set_device(device)  # where kernels and streams of no other device go
 
 
 def settle_precision(config: Config) -> str:

@@ -255,7 +255,7 @@ class Trainer:
 
     def close(self) -> None:
         """Free the features and the device's cached memory."""
-        self._features = self.resident_steps = None
+        self._features = self._resident_features = self.resident_steps = None
         if self.task.device.type == "cuda":
             torch.cuda.empty_cache()
 

@@ -14,6 +14,7 @@ from rocore.encoder import trunk
 from rocore.encoder.cache import TrunkCache
 from rocore.encoder.source import Encoder
 from rocore.encoder.trunk import batches_by_length, hidden_states, resolve_precision, run_trunk
+from rocore.errors import ConfigError
 
 from ..tiny import CPU, NUM_LAYERS, NUM_PIECES, SENTENCES, relative_error, source_of
 
@@ -172,6 +173,24 @@ def test_batches_by_length_cover_every_sentence_once_within_budget(budget: int) 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 def test_resolve_precision_given_is_kept(precision: str) -> None:
     assert resolve_precision(precision, CPU) == precision
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_resolve_precision_of_a_gpu_follows_what_it_multiplies_itself(
+    native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_supported(including_emulation: bool = True) -> bool:
+        return native or including_emulation
+
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", is_supported)
+    cuda = torch.device("cuda")
+    assert resolve_precision("auto", cuda) == ("bf16" if native else "fp32")
+    assert resolve_precision("fp32", cuda) == "fp32"
+    if native:
+        assert resolve_precision("bf16", cuda) == "bf16"
+    else:
+        with pytest.raises(ConfigError, match=r"compute capability 8\.0 or above, but cuda is older"):
+            resolve_precision("bf16", cuda)
 
 
 def test_resolve_precision_auto_is_one_of_both() -> None:

@@ -4,6 +4,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+import torch
 
 from rocore.config import override
 from rocore.errors import ConfigError, EncoderError
@@ -82,3 +83,31 @@ def test_resolve_device_without_cuda_says_so(monkeypatch):
     assert resolve_device("auto").type == "cpu"
     with pytest.raises(ConfigError, match="no CUDA device is here; set it to auto or cpu"):
         resolve_device("cuda:1")
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """Return the devices that became the current one."""
+    entered = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.set_device", entered.append)
+    monkeypatch.setattr("rocore.training.task.find_spec", lambda name: name)
+    return entered
+
+
+def test_resolve_device_of_a_numbered_gpu_makes_it_the_current_one(two_gpus):
+    assert resolve_device("cuda:1") == torch.device("cuda:1")
+    assert resolve_device("auto") == torch.device("cuda")
+    assert two_gpus == [torch.device("cuda:1")]
+
+
+def test_resolve_device_beyond_the_last_gpu_is_refused(two_gpus):
+    with pytest.raises(ConfigError, match=r"one of 2 CUDA devices from cuda:0, but is cuda:2"):
+        resolve_device("cuda:2")
+
+
+def test_resolve_device_of_a_gpu_without_triton_says_what_to_install(two_gpus, monkeypatch):
+    monkeypatch.setattr("rocore.training.task.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"needs Triton.*pip install triton, or set `train\.device` to cpu"):
+        resolve_device("cuda")
