@@ -10,6 +10,7 @@ Shapes: S steps, K members, B_l labeled and B_u unlabeled rows of each, R = B_l 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -27,6 +28,8 @@ from rocore.training.steps import JointPlan, Plan, PretrainPlan, batches, token_
 if TYPE_CHECKING:
     from rocore.training.trainer import Trainer
 
+RECORDING = Lock()
+"""Held while a step is recorded: nothing else of this process may ask the device for anything meanwhile."""
 WARM_UP_STEPS = 2
 """Steps run one by one before one is recorded: they make what a recording can't, such as Adam's moments."""
 
@@ -100,7 +103,7 @@ class ResidentSteps:
                     self._train(index.next())
             num_steps -= warm_up
             self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+            with RECORDING, torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
                 self._train(index.next())
         for _ in range(num_steps):
             self._graph.replay()

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,14 @@ def save_state(
     clusters: dict[str, Tensor],
     state: dict[str, Any],
 ) -> None:
-    """Write a checkpoint into a folder; `state.json`, with the checksums, comes last and makes it whole."""
+    """Write a checkpoint, of tensors as of `on_cpu`, into a folder.
+
+    `state.json`, with the checksums, comes last and makes it whole.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     digests = {}
     for name, tensors in ((MODEL, model), (OPTIMIZER, optimizer), (CLUSTERS, clusters)):
-        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, folder / name)
+        save_file(tensors, folder / name)
         digests[name] = _digest(folder / name)
     text = json.dumps({"format": FORMAT, **state, "sha256": digests}, indent=1)
     temporary = folder / f".{STATE}.tmp"
@@ -42,6 +46,11 @@ def save_state(
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(folder / STATE)
+
+
+def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors as a file takes them: in the processor's memory and without gaps."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def load_state(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:

@@ -27,8 +27,8 @@ from rocore.losses import known_centroids
 from rocore.model import RoCORE
 from rocore.training.optimizer import flatten_adam, make_adam, restore_adam
 from rocore.training.order import derive_seed
-from rocore.training.resident_steps import ResidentSteps, run_resident_steps
-from rocore.training.state import CLUSTERS, MODEL, OPTIMIZER, load_state, save_state
+from rocore.training.resident_steps import RECORDING, ResidentSteps, run_resident_steps
+from rocore.training.state import CLUSTERS, MODEL, OPTIMIZER, load_state, on_cpu, save_state
 from rocore.training.steps import JointPlan, Plan, PretrainPlan, run_steps
 from rocore.training.task import TrainingTask
 
@@ -209,11 +209,15 @@ class Trainer:
     def save(self, folder: Path) -> None:
         """Write a checkpoint from which `load` goes on with the same numbers."""
         clusters = {"centroids": self._centroids, "pseudo_labels": self._pseudo_labels}
+        with RECORDING:  # of another pack's step, where this is called from another thread
+            model = on_cpu(self.model.state_dict())
+            optimizer = on_cpu(flatten_adam(self.optimizer, self._names))
+            held = on_cpu({name: value for name, value in clusters.items() if value is not None})
         save_state(
             folder,
-            model=dict(self.model.state_dict()),
-            optimizer=flatten_adam(self.optimizer, self._names),
-            clusters={name: value for name, value in clusters.items() if value is not None},
+            model=model,
+            optimizer=optimizer,
+            clusters=held,
             state={
                 "epoch": self.epoch,
                 "unchanged_epochs": self._unchanged_epochs,
