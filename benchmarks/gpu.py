@@ -53,8 +53,6 @@ def main() -> int:
         "copy_gb_per_s": limits.bytes_per_s / 1e9,
         "packs": {str(size): measure(task, size, limits, full=arguments.full) for size in arguments.packs},
     }
-    if device.type == "cuda":
-        found["peak_memory_gib"] = torch.cuda.max_memory_allocated(device) / 2**30
     sys.stdout.write(json.dumps(found, indent=1) + "\n")
     return 0
 
@@ -140,6 +138,8 @@ def measure(task: rocore.TrainingTask, size: int, limits: Limits, *, full: bool)
 
     The first epoch of a phase compiles kernels and records a step; it counts in a whole trial alone.
     """
+    if task.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(task.device)
     trainers = [trainer(task, seed, full=full) for seed in range(size)]
     seconds_of: dict[str, list[float]] = {"pretrain": [], "joint": []}
     parts: dict[str, float] = {}
@@ -155,6 +155,9 @@ def measure(task: rocore.TrainingTask, size: int, limits: Limits, *, full: bool)
     )
     work = joint_work(task)
     arithmetic_s = size * work.flops / limits.flops_per_s
+    peak = torch.cuda.max_memory_allocated(task.device) if task.device.type == "cuda" else 0
+    for member in trainers:
+        member.close()
     bytes_s = size * (work.elements * limits.itemsize + adam_bytes(trainers[0])) / limits.bytes_per_s
     return {
         "pretrain_epoch_s": pretrain_s,
@@ -165,6 +168,7 @@ def measure(task: rocore.TrainingTask, size: int, limits: Limits, *, full: bool)
         "trials_per_hour": size * 3600 / trial,
         "joint_epoch_limits_s": {"arithmetic": arithmetic_s, "bytes": bytes_s},
         "joint_epoch_over_limit": joint_s / max(arithmetic_s, bytes_s),
+        "peak_memory_gib": peak / 2**30,
     }
 
 

@@ -58,8 +58,8 @@ class Pack:
     async def save(self, name: str, folder: Path) -> None:
         """Write a checkpoint; that of a failed trial holds nothing.
 
-        Members write side by side, and beside the others' training: a trial that saves doesn't train, and a pack whose
-        members ask too far apart falls into several.
+        Members write side by side, not one after another: a pack whose members ask too far apart falls into several.
+        What is on a device is copied first, behind what trains there; hashing and writing go beside it.
         """
         await asyncio.get_running_loop().run_in_executor(self._savers, self._runs[name].save, folder)
 
@@ -79,7 +79,11 @@ class Pack:
                     await asyncio.wait_for(
                         self._changed.wait_for(lambda: len(self._asked) == len(self._runs)), PATIENCE_S
                     )
-                asked, self._asked = self._asked, {}
+                # In the order they joined, whoever asked first: a pack in another order would be another pack.
+                asked, self._asked = (
+                    {name: self._asked[name] for name in self._runs if name in self._asked},
+                    {},
+                )
             try:
                 results = await self._in_thread(self._step, [self._runs[name] for name in asked])
             except Exception as error:

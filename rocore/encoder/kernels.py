@@ -37,27 +37,27 @@ def _columns(rows, row_at, there, start, width, BLOCK_WIDTH: tl.constexpr):
 @triton.jit
 def _products(
     rows, tokens, row_at, valid, token_at, there, width,
-    BLOCK_ROWS: tl.constexpr, BLOCK_TOKENS: tl.constexpr, BLOCK_WIDTH: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr, BLOCK_TOKENS: tl.constexpr, BLOCK_WIDTH: tl.constexpr,
 ):  # fmt: skip
     """Return the products of a block of rows with a block of tokens, (BLOCK_ROWS, BLOCK_TOKENS)."""
     products = tl.zeros((BLOCK_ROWS, BLOCK_TOKENS), dtype=tl.float32)
     for start in range(0, width, BLOCK_WIDTH):
         left = _columns(rows, row_at, valid, start, width, BLOCK_WIDTH)
         right = _columns(tokens, token_at, there, start, width, BLOCK_WIDTH)
-        products = tl.dot(left, tl.trans(right), products, input_precision=PRECISION)
+        products = tl.dot(left, tl.trans(right), products, input_precision="ieee")
     return products
 
 
 @triton.jit
 def _mix_held(
     weights, tokens, out, row_at, valid, token_at, there, width, scale,
-    BLOCK_WIDTH: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK_WIDTH: tl.constexpr,
 ):  # fmt: skip
     """Write scale * sum_j w_j x_j of a block of rows, whose weights for a sentence of one block are at hand."""
     weights = weights.to(tokens.dtype.element_ty)
     for start in range(0, width, BLOCK_WIDTH):
         right = _columns(tokens, token_at, there, start, width, BLOCK_WIDTH)
-        mixture = tl.dot(weights, right, input_precision=PRECISION) * scale
+        mixture = tl.dot(weights, right, input_precision="ieee") * scale
         column = start + tl.arange(0, BLOCK_WIDTH)
         tl.store(
             out + row_at[:, None] + column,
@@ -69,7 +69,7 @@ def _mix_held(
 @triton.jit
 def _mix(
     weights, tokens, out, weight_at, row_at, valid, first_token, length, width, scale,
-    BLOCK_ROWS: tl.constexpr, BLOCK_TOKENS: tl.constexpr, BLOCK_WIDTH: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr, BLOCK_TOKENS: tl.constexpr, BLOCK_WIDTH: tl.constexpr,
 ):  # fmt: skip
     """Write scale * sum_j w_j x_j of a block of rows, whose weights are in memory."""
     for start in range(0, width, BLOCK_WIDTH):
@@ -82,7 +82,7 @@ def _mix(
             right = _columns(
                 tokens, (first_token + at).to(tl.int64) * width, there, start, width, BLOCK_WIDTH
             )
-            mixture = tl.dot(left.to(right.dtype), right, mixture, input_precision=PRECISION)
+            mixture = tl.dot(left.to(right.dtype), right, mixture, input_precision="ieee")
         tl.store(
             out + row_at[:, None] + column,
             (mixture * scale).to(out.dtype.element_ty),
@@ -123,7 +123,7 @@ def _forward(
     weights, dropped, totals, out,
     sentences, queries, heads, width, room, scale, rate,
     HAS_BIAS: tl.constexpr, HAS_DROPOUT: tl.constexpr,
-    BLOCK_ROWS: tl.constexpr, BLOCK_TOKENS: tl.constexpr, BLOCK_WIDTH: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr, BLOCK_TOKENS: tl.constexpr, BLOCK_WIDTH: tl.constexpr,
 ):  # fmt: skip
     sentence = tl.program_id(0)
     count = tl.load(num_queries + sentence) * heads
@@ -138,7 +138,7 @@ def _forward(
     token_at = (first_token + at).to(tl.int64) * width
     scores = scale * _products(
         rows, tokens, row_at, valid, token_at, there, width,
-        BLOCK_ROWS, BLOCK_TOKENS, BLOCK_WIDTH, PRECISION,
+        BLOCK_ROWS, BLOCK_TOKENS, BLOCK_WIDTH,
     )  # fmt: skip
     scores = _biased(scores, biases, positions, query, head, at, there, valid, room, HAS_BIAS)
     kept = tl.exp(scores - tl.max(scores, 1)[:, None])
@@ -150,7 +150,7 @@ def _forward(
         tl.store(dropped + weight_at[:, None] + at, kept, mask=here)
     tl.store(totals + query * heads + head, tl.sum(kept, 1), mask=valid)
     _mix_held(
-        kept, tokens, out, row_at, valid, token_at, there, width, 1.0, BLOCK_WIDTH, PRECISION
+        kept, tokens, out, row_at, valid, token_at, there, width, 1.0, BLOCK_WIDTH
     )  # fmt: skip
 
 
@@ -160,7 +160,7 @@ def _forward_of_blocks(
     weights, dropped, totals, out,
     sentences, queries, heads, width, room, scale, rate,
     HAS_BIAS: tl.constexpr, HAS_DROPOUT: tl.constexpr,
-    BLOCK_ROWS: tl.constexpr, BLOCK_TOKENS: tl.constexpr, BLOCK_WIDTH: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr, BLOCK_TOKENS: tl.constexpr, BLOCK_WIDTH: tl.constexpr,
 ):  # fmt: skip
     sentence = tl.program_id(0)
     count = tl.load(num_queries + sentence) * heads
@@ -177,7 +177,7 @@ def _forward_of_blocks(
         there = at < length
         scores = scale * _products(
             rows, tokens, row_at, valid, (first_token + at).to(tl.int64) * width, there, width,
-            BLOCK_ROWS, BLOCK_TOKENS, BLOCK_WIDTH, PRECISION,
+            BLOCK_ROWS, BLOCK_TOKENS, BLOCK_WIDTH,
         )  # fmt: skip
         scores = _biased(scores, biases, positions, query, head, at, there, valid, room, HAS_BIAS)
         tl.store(weights + weight_at[:, None] + at, scores, mask=valid[:, None] & there)
@@ -200,7 +200,7 @@ def _forward_of_blocks(
     tl.debug_barrier()
     _mix(
         dropped, tokens, out, weight_at, row_at, valid, first_token, length, width, 1.0,
-        BLOCK_ROWS, BLOCK_TOKENS, BLOCK_WIDTH, PRECISION,
+        BLOCK_ROWS, BLOCK_TOKENS, BLOCK_WIDTH,
     )  # fmt: skip
 
 
@@ -209,7 +209,7 @@ def _backward(
     grads, of_totals, tokens, first_tokens, lengths, first_queries, num_queries,
     weights, dropped, scratch, out,
     sentences, queries, heads, width, room, scale,
-    BLOCK_ROWS: tl.constexpr, BLOCK_TOKENS: tl.constexpr, BLOCK_WIDTH: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr, BLOCK_TOKENS: tl.constexpr, BLOCK_WIDTH: tl.constexpr,
 ):  # fmt: skip
     sentence = tl.program_id(0)
     count = tl.load(num_queries + sentence) * heads
@@ -226,14 +226,14 @@ def _backward(
     token_at = (first_token + at).to(tl.int64) * width
     products = _products(
         grads, tokens, row_at, valid, token_at, there, width,
-        BLOCK_ROWS, BLOCK_TOKENS, BLOCK_WIDTH, PRECISION,
+        BLOCK_ROWS, BLOCK_TOKENS, BLOCK_WIDTH,
     )  # fmt: skip
     kept = tl.load(dropped + weight_at[:, None] + at, mask=here, other=0.0)
     of_scores = (of_total[:, None] + products) * kept
     kept = tl.load(weights + weight_at[:, None] + at, mask=here, other=0.0)
     of_scores -= tl.sum(of_scores, 1)[:, None] * kept
     _mix_held(
-        of_scores, tokens, out, row_at, valid, token_at, there, width, scale, BLOCK_WIDTH, PRECISION
+        of_scores, tokens, out, row_at, valid, token_at, there, width, scale, BLOCK_WIDTH
     )  # fmt: skip
 
 
@@ -242,7 +242,7 @@ def _backward_of_blocks(
     grads, of_totals, tokens, first_tokens, lengths, first_queries, num_queries,
     weights, dropped, scratch, out,
     sentences, queries, heads, width, room, scale,
-    BLOCK_ROWS: tl.constexpr, BLOCK_TOKENS: tl.constexpr, BLOCK_WIDTH: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr, BLOCK_TOKENS: tl.constexpr, BLOCK_WIDTH: tl.constexpr,
 ):  # fmt: skip
     sentence = tl.program_id(0)
     count = tl.load(num_queries + sentence) * heads
@@ -260,7 +260,7 @@ def _backward_of_blocks(
         here = valid[:, None] & there
         of_weights = of_total[:, None] + _products(
             grads, tokens, row_at, valid, (first_token + at).to(tl.int64) * width, there, width,
-            BLOCK_ROWS, BLOCK_TOKENS, BLOCK_WIDTH, PRECISION,
+            BLOCK_ROWS, BLOCK_TOKENS, BLOCK_WIDTH,
         )  # fmt: skip
         of_weights *= tl.load(dropped + weight_at[:, None] + at, mask=here, other=0.0)
         tl.store(scratch + weight_at[:, None] + at, of_weights, mask=here)
@@ -275,7 +275,7 @@ def _backward_of_blocks(
     tl.debug_barrier()
     _mix(
         scratch, tokens, out, weight_at, row_at, valid, first_token, length, width, scale,
-        BLOCK_ROWS, BLOCK_TOKENS, BLOCK_WIDTH, PRECISION,
+        BLOCK_ROWS, BLOCK_TOKENS, BLOCK_WIDTH,
     )  # fmt: skip
 
 
@@ -299,31 +299,32 @@ def mixtures(
         dropped=weights if keys is None else torch.empty_like(weights),
     )
     kernel = _forward if _is_single(batch) else _forward_of_blocks
-    kernel[_grid(batch, heads)](
-        rows.contiguous(),
-        batch.hidden,
-        batch.first_tokens,
-        batch.lengths,
-        batch.first_queries,
-        batch.num_queries,
-        batch.query_positions,
-        weights if biases is None else biases,
-        batch.lengths if keys is None else keys,
-        found.weights,
-        found.dropped,
-        found.totals,
-        found.rows,
-        batch.size // batch.num_members,
-        batch.queries_per_member,
-        heads,
-        rows.shape[2],
-        batch.most_tokens,
-        scale,
-        rate,
-        HAS_BIAS=biases is not None,
-        HAS_DROPOUT=keys is not None,
-        **_blocks(batch),
-    )
+    with torch.cuda.device_of(batch.hidden):
+        kernel[_grid(batch, heads)](
+            rows.contiguous(),
+            batch.hidden,
+            batch.first_tokens,
+            batch.lengths,
+            batch.first_queries,
+            batch.num_queries,
+            batch.query_positions,
+            weights if biases is None else biases,
+            batch.lengths if keys is None else keys,
+            found.weights,
+            found.dropped,
+            found.totals,
+            found.rows,
+            batch.size // batch.num_members,
+            batch.queries_per_member,
+            heads,
+            rows.shape[2],
+            batch.most_tokens,
+            scale,
+            rate,
+            HAS_BIAS=biases is not None,
+            HAS_DROPOUT=keys is not None,
+            **_blocks(batch),
+        )
     return found
 
 
@@ -333,27 +334,29 @@ def gradients(
     """See `plain_gradients`."""
     of_rows = torch.zeros_like(of_mixtures)
     heads = of_mixtures.shape[0] // batch.num_members
-    kernel = _backward if _is_single(batch) else _backward_of_blocks
-    kernel[_grid(batch, heads)](
-        of_mixtures.contiguous(),
-        of_totals.contiguous(),
-        batch.hidden,
-        batch.first_tokens,
-        batch.lengths,
-        batch.first_queries,
-        batch.num_queries,
-        mixtures.weights,
-        mixtures.dropped,
-        torch.empty_like(mixtures.weights),
-        of_rows,
-        batch.size // batch.num_members,
-        batch.queries_per_member,
-        heads,
-        of_mixtures.shape[2],
-        batch.most_tokens,
-        scale,
-        **_blocks(batch),
-    )
+    single = _is_single(batch)
+    kernel = _backward if single else _backward_of_blocks
+    with torch.cuda.device_of(batch.hidden):
+        kernel[_grid(batch, heads)](
+            of_mixtures.contiguous(),
+            of_totals.contiguous(),
+            batch.hidden,
+            batch.first_tokens,
+            batch.lengths,
+            batch.first_queries,
+            batch.num_queries,
+            mixtures.weights,
+            mixtures.dropped,
+            mixtures.weights if single else torch.empty_like(mixtures.weights),  # scratch, of blocks alone
+            of_rows,
+            batch.size // batch.num_members,
+            batch.queries_per_member,
+            heads,
+            of_mixtures.shape[2],
+            batch.most_tokens,
+            scale,
+            **_blocks(batch),
+        )
     return of_rows
 
 
@@ -366,12 +369,10 @@ def _is_single(batch: RaggedBatch) -> bool:
 
 
 def _blocks(batch: RaggedBatch) -> dict[str, Any]:
-    exact = torch.get_float32_matmul_precision() == "highest"
     whole = max(16, triton.next_power_of_2(batch.most_tokens))
     return {
         "BLOCK_ROWS": BLOCK_ROWS,
         "BLOCK_TOKENS": whole if _is_single(batch) else BLOCK_TOKENS,
         "BLOCK_WIDTH": BLOCK_WIDTH,
-        "PRECISION": "ieee" if exact else "tf32",
         **LAUNCH,
     }

@@ -22,8 +22,8 @@ def dropped_block(weights, keys, member, element, rate):
 
 @triton.jit
 def _drop(rows, keys, out, share, rate, BLOCK: tl.constexpr):
-    member = tl.program_id(0)
-    element = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    member = tl.program_id(1)
+    element = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     at = member.to(tl.int64) * share + element
     values = tl.load(rows + at, mask=element < share, other=0.0).to(tl.float32)
     kept = dropped_block(values, keys, member, element, rate)
@@ -75,7 +75,10 @@ def drop(rows: Tensor, keys: Tensor, rate: float) -> Tensor:
     rows = rows.contiguous()
     out = torch.empty_like(rows)
     share = rows.numel() // len(keys)
-    _drop[len(keys), triton.cdiv(share, BLOCK_ELEMENTS)](rows, keys, out, share, rate, BLOCK=BLOCK_ELEMENTS)
+    with torch.cuda.device_of(rows):
+        _drop[triton.cdiv(share, BLOCK_ELEMENTS), len(keys)](
+            rows, keys, out, share, rate, BLOCK=BLOCK_ELEMENTS
+        )
     return out
 
 
@@ -84,7 +87,8 @@ def pool(rows: Tensor, batch: RaggedBatch) -> Tensor:
     out = torch.empty(2 * batch.size, rows.shape[1], device=rows.device)
     index = (batch.first_queries, batch.num_queries, batch.head_queries)
     grid = (2 * batch.size, triton.cdiv(rows.shape[1], BLOCK_ELEMENTS))
-    _pool[grid](rows, *index, out, rows.shape[1], BLOCK=BLOCK_ELEMENTS)
+    with torch.cuda.device_of(rows):
+        _pool[grid](rows, *index, out, rows.shape[1], BLOCK=BLOCK_ELEMENTS)
     return out
 
 
@@ -93,5 +97,8 @@ def pool_gradients(grads: Tensor, rows: Tensor, pooled: Tensor, batch: RaggedBat
     out = torch.zeros_like(rows)
     index = (batch.first_queries, batch.num_queries, batch.head_queries)
     grid = (2 * batch.size, triton.cdiv(rows.shape[1], BLOCK_ELEMENTS))
-    _pool_backward[grid](grads.contiguous(), rows, pooled, *index, out, rows.shape[1], BLOCK=BLOCK_ELEMENTS)
+    with torch.cuda.device_of(rows):
+        _pool_backward[grid](
+            grads.contiguous(), rows, pooled, *index, out, rows.shape[1], BLOCK=BLOCK_ELEMENTS
+        )
     return out

@@ -126,9 +126,7 @@ AnyBatch = TokenBatch | RaggedBatch
 class TokenBank:
     """Several stores under one row numbering: row i of store s is `first_row[s] + i`."""
 
-    def __init__(
-        self, stores: Sequence[TokenStore], device: torch.device, *, resident: bool | None = None
-    ) -> None:
+    def __init__(self, stores: Sequence[TokenStore], device: torch.device, *, resident: bool = False) -> None:
         """Attach the stores; with `resident`, as always on an accelerator, all tokens are copied there at once."""
         self.device = device
         self.hidden_size = stores[0].hidden.shape[1]
@@ -154,7 +152,7 @@ class TokenBank:
         if self.resident is None:
             return self._gathered(rows)
         room = room_for(max(int(self.num_queries[of_member].sum()) for of_member in rows))
-        return self.resident.batch(self._to_device(np.stack(rows)), room)
+        return self.resident.batch(torch.from_numpy(np.stack(rows)).to(self.device), room)
 
     def _gathered(self, rows: Sequence[Rows]) -> TokenBatch:
         layouts = [self._layout(of_member) for of_member in rows]
@@ -176,7 +174,7 @@ class TokenBank:
         ]
 
         def joined(name: str) -> Tensor:
-            return self._to_device(np.concatenate([getattr(layout, name) for layout in placed]))
+            return torch.from_numpy(np.concatenate([getattr(layout, name) for layout in placed]))
 
         return TokenBatch(
             hidden=self._gather(layouts),
@@ -230,17 +228,14 @@ class TokenBank:
                 groups.append(group[np.argsort(self._store[rows[group]], kind="stable")])
         return groups
 
-    def _to_device(self, array: NDArray[np.int64] | NDArray[np.float32]) -> Tensor:
-        return torch.from_numpy(array).to(self.device, non_blocking=True)
-
     def _key_mask(self, layouts: Sequence[_Layout]) -> Tensor:
         repeated = np.concatenate([layout.repeated for layout in layouts])
-        return self._to_device(np.where(repeated, -np.inf, 0.0).astype(np.float32))
+        return torch.from_numpy(np.where(repeated, -np.inf, 0.0).astype(np.float32))
 
     def _gather(self, layouts: Sequence[_Layout]) -> Tensor:
         """Copy the tokens of every member out of the stores."""
         sizes = [len(layout.within) for layout in layouts]
-        out = torch.empty(sum(sizes), self.hidden_size, dtype=self.dtype, device=self.device)
+        out = torch.empty(sum(sizes), self.hidden_size, dtype=self.dtype)
         for layout, of_member in zip(layouts, torch.split(out, sizes), strict=True):
             self._gather_into(of_member, layout)
         return out
@@ -254,7 +249,7 @@ class TokenBank:
         for first, end in pairwise(edges):
             tokens = slice(int(ends[first] - room[first]), int(ends[end - 1]))
             hidden = self._hidden[int(self._store[rows[first]])]
-            torch.index_select(hidden, 0, self._to_device(index[tokens]), out=out[tokens])
+            torch.index_select(hidden, 0, torch.from_numpy(index[tokens]), out=out[tokens])
 
 
 def _placed(

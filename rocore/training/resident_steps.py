@@ -8,10 +8,11 @@ Shapes: S steps, K members, B_l labeled and B_u unlabeled rows of each, R = B_l 
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
+from weakref import ref
 
 import numpy as np
 import torch
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from rocore.training.trainer import Trainer
 
 RECORDING = Lock()
-"""Held while a step is recorded: nothing else of this process may ask the device for anything meanwhile."""
+"""Held while a step is recorded, and while another thread copies weights from a device; one thread of a process
+trains."""
 WARM_UP_STEPS = 2
 """Steps run one by one before one is recorded: they make what a recording can't, such as Adam's moments."""
 
@@ -40,13 +42,24 @@ def run_resident_steps(trainers: Sequence["Trainer"], plans: Sequence[Plan]) -> 
     if steps is None or not steps.fits(trainers, plans):
         del steps
         for trainer in trainers:
-            trainer.resident_steps = None
-        steps = trainers[0].resident_steps = ResidentSteps(trainers, plans)
+            let_go(trainer)
+        steps = ResidentSteps(trainers, plans)
+        for trainer in trainers:
+            trainer.resident_steps = steps
+    device = trainers[0].task.device
     try:
-        return steps.run(plans)
+        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+            return steps.run(trainers, plans)
     except BaseException:
-        trainers[0].resident_steps = None
+        let_go(trainers[0])
         raise
+
+
+def let_go(trainer: "Trainer") -> None:
+    """Free the recording that a trainer is a member of: without it, it is nobody's."""
+    steps = trainer.resident_steps
+    for member in steps.members() if steps else ():
+        member.resident_steps = None
 
 
 class ResidentSteps:
@@ -54,7 +67,7 @@ class ResidentSteps:
 
     def __init__(self, trainers: Sequence["Trainer"], plans: Sequence[Plan]) -> None:
         """Stack the members' weights: theirs are views from now on."""
-        self._trainers = list(trainers)
+        self._members = [ref(trainer) for trainer in trainers]  # which hold this one
         self._models = [trainer.model for trainer in trainers]
         self._model = stack_models(self._models)
         self._device = trainers[0].task.device
@@ -68,47 +81,57 @@ class ResidentSteps:
 
     def fits(self, trainers: Sequence["Trainer"], plans: Sequence[Plan]) -> bool:
         """Whether these trainings are the ones recorded, and their tensors are where they were."""
-        return self._trainers == list(trainers) and self._places == _places(trainers, plans)
+        return self.members() == list(trainers) and self._places == _places(trainers, plans)
 
-    def run(self, plans: Sequence[Plan]) -> list[dict[str, float]]:
-        """Run an epoch and return the mean losses of every member by name."""
-        paired = list(zip(*(batches(t.config, t.task, t.epoch) for t in self._trainers), strict=True))
+    def members(self) -> list["Trainer"]:
+        """Return the members that are still there."""
+        return [trainer for member in self._members if (trainer := member()) is not None]
+
+    def run(self, trainers: Sequence["Trainer"], plans: Sequence[Plan]) -> list[dict[str, float]]:
+        """Run an epoch of the members and return the mean losses of each by name."""
+        optimizers = [trainer.optimizer for trainer in trainers]
+        paired = list(zip(*(batches(t.config, t.task, t.epoch) for t in trainers), strict=True))
         size = len(paired[0][0].labeled)
         full = [step for step in paired if len(step[0].labeled) == size]
         self._losses.begin(plans)
         self._means.restart()
-        self._take_over(_Index.of(self._trainers, plans, full, before=self._index))
-        self._run_full(len(full))
+        self._take_over(_Index.of(trainers, plans, full, before=self._index))
+        self._run_full(len(full), optimizers)
         if len(full) < len(paired):  # the last batch, of fewer labeled rows
-            self._train(_Index.of(self._trainers, plans, paired[len(full) :], first_step=len(full)).next())
-        self._places = _places(self._trainers, plans)
+            rest = _Index.of(trainers, plans, paired[len(full) :], first_step=len(full))
+            self._train(rest.next(), optimizers)
+        self._places = _places(trainers, plans)
         found = self._means.read(len(paired))
-        return found if len(found) == len(self._trainers) else [{} for _ in self._trainers]
+        return found if len(found) == len(trainers) else [{} for _ in trainers]
 
     def _take_over(self, index: "_Index") -> None:
         """Copy the epoch's index to where the recorded step reads it; one of other shapes makes a new recording."""
         if self._index is None or not self._index.take_over(index):
             self._index, self._graph = index, None
 
-    def _run_full(self, num_steps: int) -> None:
+    def _run_full(self, num_steps: int, optimizers: Sequence[torch.optim.Optimizer]) -> None:
         index = cast("_Index", self._index)
         if self._device.type != "cuda":
             for _ in range(num_steps):
-                self._train(index.next())
+                self._train(index.next(), optimizers)
             return
         if self._graph is None:
+            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             warm_up = min(WARM_UP_STEPS, num_steps)
-            with _side_stream():
+            with _on(stream):  # as the recording is: gradients remember the stream of their first step
                 for _ in range(warm_up):
-                    self._train(index.next())
+                    self._train(index.next(), optimizers)
             num_steps -= warm_up
             self._graph = torch.cuda.CUDAGraph()
-            with RECORDING, torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-                self._train(index.next())
+            with (
+                RECORDING,
+                torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"),
+            ):
+                self._train(index.next(), optimizers)
         for _ in range(num_steps):
             self._graph.replay()
 
-    def _train(self, step: PretrainStep | JointStep) -> None:
+    def _train(self, step: PretrainStep | JointStep, optimizers: Sequence[torch.optim.Optimizer]) -> None:
         if self._copy:
             self._copy.refresh()
             self._copy.model.zero_grad(set_to_none=True)
@@ -119,8 +142,8 @@ class ResidentSteps:
         if self._copy:
             self._copy.hand_over_gradients()
         share_gradients(self._model, self._models)
-        for trainer in self._trainers:
-            trainer.optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
 
 
 @dataclass
@@ -241,9 +264,8 @@ def _places(trainers: Sequence["Trainer"], plans: Sequence[Plan]) -> list[int]:
 
 
 @contextmanager
-def _side_stream() -> Iterator[None]:
-    """Run on another stream, as a recording is: gradients remember the stream of their first step."""
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+def _on(stream: Any) -> Iterator[None]:
+    """Run on another stream, behind and before what the current one does."""
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         yield

@@ -27,7 +27,7 @@ from rocore.losses import known_centroids
 from rocore.model import RoCORE
 from rocore.training.optimizer import flatten_adam, make_adam, restore_adam
 from rocore.training.order import derive_seed
-from rocore.training.resident_steps import RECORDING, ResidentSteps, run_resident_steps
+from rocore.training.resident_steps import RECORDING, ResidentSteps, let_go, run_resident_steps
 from rocore.training.state import CLUSTERS, MODEL, OPTIMIZER, load_state, on_cpu, save_state
 from rocore.training.steps import JointPlan, Plan, PretrainPlan, run_steps
 from rocore.training.task import TrainingTask
@@ -96,7 +96,7 @@ class Trainer:
             )
         }
         self.resident_steps: ResidentSteps | None = None
-        """Of the pack whose first member this one is, on an accelerator."""
+        """Of the pack that this one is a member of, on an accelerator."""
         self._resident_features: list[tuple[Tensor, AnyBatch]] | None = None
         self._features: Tensor | None = None
         self._centroids: Tensor | None = None
@@ -259,7 +259,8 @@ class Trainer:
 
     def close(self) -> None:
         """Free the features and the device's cached memory."""
-        self._features = self._resident_features = self.resident_steps = None
+        let_go(self)
+        self._features = self._resident_features = None
         if self.task.device.type == "cuda":
             torch.cuda.empty_cache()
 

@@ -67,5 +67,5 @@ def test_gpu_benchmark_runs_on_the_cpu():
     assert found["sentences"] == 300
     assert set(found["packs"]) == {"1", "2"}
     for figures in found["packs"].values():
-        assert all(value > 0 for value in figures.values() if isinstance(value, float))
-        assert figures["joint_epoch_s"] > sum(figures["joint_parts_s"].values()) / 2
+        assert all(figures[name] > 0 for name in ("pretrain_epoch_s", "joint_epoch_s", "trials_per_hour"))
+        assert {"features", "pseudo_labels"} <= figures["joint_parts_s"].keys()

@@ -7,24 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from rocore.encoder.dropout import DropoutKeys
 from rocore.encoder.output_layer import OutputLayer
-from rocore.encoder.ragged import RaggedBatch
-from rocore.encoder.ragged_attention import plain_gradients, plain_mixtures
 from rocore.encoder.tokens import TokenBank
 from rocore.encoder.trunk import hidden_states
 from rocore.training.pack import run_packed_epoch
 from rocore.training.task import TrainingTask
 from rocore.training.trainer import EpochReport, Trainer
 
-from .tiny import config_of, encoder_of, relative_error, source_of, store_of
+from .tiny import config_of, encoder_of, source_of, store_of
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here"),
 ]
-if torch.cuda.is_available():
-    from rocore.encoder import kernels, row_kernels
 BOUND = {"fp32": 2e-3, "bf16": 8e-2}
 TRAINING = {
     "encoder": {"output_layer": 2},
@@ -154,45 +149,3 @@ def test_recorded_steps_on_cuda_are_those_of_the_plain_ones() -> None:
     cpu, cuda = (Trainer(config, task_on(name, "fp32")) for name in ("cpu", "cuda"))
     while not cpu.finished:
         assert cuda.run_epoch().losses == pytest.approx(cpu.run_epoch().losses, rel=2e-2, abs=1e-4)
-
-
-@pytest.mark.parametrize("members", [1, 3])
-@pytest.mark.parametrize("biased", [False, True])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_kernels_equal_plain_tensors(members: int, biased: bool, dtype: torch.dtype) -> None:
-    rng = np.random.default_rng(members)
-    lengths = [1, 3, 31, 32, 33, 70, 200]
-    spans = [(int(n), *(sorted(rng.integers(0, n + 1, 2)) for _ in range(2))) for n in lengths]
-    sentences = [(n, *((min(a, n - 1), max(b, min(a, n - 1) + 1)) for a, b in edges)) for n, *edges in spans]
-    width, heads, device = 96, 4, torch.device("cuda")
-    hidden = torch.randn(sum(lengths), width, dtype=dtype)
-    bank = TokenBank([store_of(hidden, source_of(sentences))], device)
-    batch = bank.batch(*(rng.permutation(len(lengths)) for _ in range(members)))
-    assert isinstance(batch, RaggedBatch)
-    rows = torch.randn(members * heads, batch.queries_per_member, width, device=device, dtype=dtype)
-    biases = torch.randn(heads, 2 * batch.most_tokens, device=device) if biased else None
-    how: dict[str, Any] = {"biases": biases, "scale": 0.1, "keys": None, "rate": 0.0}
-    found, plain = kernels.mixtures(rows, batch, **how), plain_mixtures(rows, batch, **how)
-    of_mixtures, of_totals = torch.randn_like(rows), torch.randn_like(plain.totals)
-    gradients = [
-        compute(of_mixtures, of_totals, mixtures, batch, scale=0.1)
-        for compute, mixtures in ((kernels.gradients, found), (plain_gradients, plain))
-    ]
-    bound = 1e-5 if dtype == torch.float32 else 2e-2
-    assert relative_error(found.rows, plain.rows) < bound
-    real = batch.spans < 2 * batch.size
-    assert relative_error(found.totals[real], plain.totals[real]) < 1e-5
-    assert relative_error(*gradients) < bound
-
-
-def test_dropout_on_cuda_keeps_its_share_and_is_the_same_alone_and_in_a_pack() -> None:
-    seeds, step = torch.tensor([5, 2**32 - 1], device="cuda"), torch.tensor([7], device="cuda")
-    rows = torch.ones(2000, 300, device="cuda")
-    both = DropoutKeys(seeds, step).drop(rows, 0.3, DropoutKeys.OUTPUT)
-    alone = DropoutKeys(seeds[1:], step).drop(rows[:700], 0.3, DropoutKeys.OUTPUT)
-    assert torch.equal(both[1000:1700], alone)
-    assert float((both == 0).float().mean()) == pytest.approx(0.3, abs=3e-3)
-    assert both[both != 0].unique().tolist() == pytest.approx([1 / 0.7])
-    for other in (DropoutKeys(seeds, step + 1).at(2), DropoutKeys(seeds, step).at(1), seeds):
-        assert not torch.equal(row_kernels.drop(rows, other, 0.3), both)
-    assert not torch.equal(both[:1000], both[1000:])

@@ -45,6 +45,19 @@ def test_pack_members_that_ask_run_in_one_round(rounds: Rounds, engine: Any) -> 
     assert [result["name"] for result in results] == ["a", "b", "c"]
 
 
+def test_pack_rounds_keep_the_order_of_joining_whoever_asks_first(rounds: Rounds, engine: Any) -> None:
+    """A pack in another order would be stacked, and on a GPU recorded, anew."""
+
+    async def scenario() -> None:
+        pack = Pack(3, engine, rounds)
+        await joined(pack, "a", "b", "c")
+        for order in ("abc", "bca", "cab"):
+            await asyncio.gather(*(pack.advance(name) for name in order))
+
+    asyncio.run(scenario())
+    assert rounds == [["a", "b", "c"]] * 3
+
+
 def test_pack_round_goes_on_without_a_member_that_does_not_ask(rounds: Rounds, engine: Any) -> None:
     async def scenario() -> None:
         pack = Pack(2, engine, rounds)

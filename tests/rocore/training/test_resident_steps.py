@@ -1,8 +1,10 @@
 """Training as on an accelerator, here on the CPU by plain tensors and without a recording, against the CPU's own."""
 
+import gc
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from weakref import ref
 
 import pytest
 import torch
@@ -131,16 +133,12 @@ def test_low_precision_copy_gives_the_gradients_that_autocast_does(
         loss.backward()
         return [parameter.grad for parameter in stacked.parameters() if parameter.grad is not None]
 
-    expected = gradients(stacked)
-    stacked.zero_grad(set_to_none=True)
     copy = LowPrecisionCopy(stacked)
     with torch.no_grad():
         for parameter in stacked.parameters():
-            parameter.mul_(2)
-    copy.refresh()
-    with torch.no_grad():
-        for parameter in stacked.parameters():
-            parameter.div_(2)
+            parameter.mul_(1.5)
+    expected = gradients(stacked)
+    stacked.zero_grad(set_to_none=True)
     copy.refresh()
     gradients(copy.model)
     copy.hand_over_gradients()
@@ -149,3 +147,51 @@ def test_low_precision_copy_gives_the_gradients_that_autocast_does(
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.dtype == torch.float32
         assert torch.equal(ours, theirs)
+
+
+def test_resident_training_in_bf16_is_that_without_a_copy_of_the_weights(
+    config_of: Callable[..., Config],
+    resident_of: Callable[[Config], Trainer],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = config_of({**EPOCHS, "encoder.precision": "bf16", "train.dropout": 0.0})
+    ours, theirs = resident_of(config), resident_of(config)
+    while not ours.finished:
+        found = ours.run_epoch()
+        assert ours.resident_steps is not None
+        assert ours.resident_steps._copy is not None
+        with monkeypatch.context() as patch:
+            patch.setattr("rocore.training.resident_steps.LowPrecisionCopy", lambda _: None)
+            assert found.losses == theirs.run_epoch().losses
+
+
+def test_recording_of_a_pack_serves_until_its_members_change_and_then_is_nobodys(
+    config_of: Callable[..., Config], resident_of: Callable[[Config], Trainer]
+) -> None:
+    trainers = [resident_of(config_of({**EPOCHS, "seed": 3, "loss.center_weight": w})) for w in (0.01, 0.1)]
+    run_packed_epoch(trainers)
+    steps = trainers[0].resident_steps
+    run_packed_epoch(trainers)
+    assert trainers[0].resident_steps is trainers[1].resident_steps is steps
+    trainers[1].run_epoch()
+    assert trainers[0].resident_steps is None
+    assert trainers[1].resident_steps is not steps
+    run_packed_epoch(trainers)
+    trainers[0].close()
+    assert trainers[1].resident_steps is None
+
+
+def test_trainer_that_nobody_holds_is_freed_at_once(
+    config_of: Callable[..., Config], resident_of: Callable[[Config], Trainer]
+) -> None:
+    """A recording holds much of a device's memory."""
+    trainer = resident_of(config_of(EPOCHS))
+    trainer.run_epoch()
+    steps = ref(trainer.resident_steps)
+    gc.collect()
+    gc.disable()
+    try:
+        del trainer
+        assert steps() is None
+    finally:
+        gc.enable()
