@@ -5,8 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
-from rocore.data.instance import NovelGold
-from rocore.encoder.ragged import Rows
+from rocore.data.instance import NovelGold, Rows
 from rocore.metrics import clustering_metrics, hungarian_accuracy
 
 

@@ -108,8 +108,8 @@ class TrialConfig(Section):
     """How trials train."""
 
     pack: Count = 1
-    """Trials that train together as one batched computation, on the share of one (`resources`). For GPUs, where a small
-    step costs its launches; on CPUs it gains nothing."""
+    """Trials that train together as one batched computation, on the share of one (`resources`). For GPUs, which a step
+    of one trial doesn't fill; on CPUs it gains nothing."""
 
 
 class RacingConfig(Section):

@@ -12,6 +12,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+Rows = NDArray[np.int64]
+"""Numbers of sentences in a pool or a bank; also other whole numbers, one a sentence."""
 Span = tuple[int, int]
 """Half-open character span [start, end)."""
 

@@ -7,10 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rocore.config import DataConfig
-from rocore.data.instance import Corpus, Splits
+from rocore.data.instance import Corpus, Rows, Splits
 from rocore.errors import ConfigError, DataError
-
-Rows = NDArray[np.int64]
 
 NOVEL_TEST_SIZE = {"fewrel": 1 / 7, "builtin": 1 / 7, "jsonl": 1 / 7, "tacred": 0.15}
 """The paper's: 1,600 of FewRel's 11,200 novel instances, 15% of TACRED's."""

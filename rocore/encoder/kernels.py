@@ -3,9 +3,9 @@
 Imported on an accelerator alone. What they compute is written down in plain tensors in `ragged_attention.py`, to which
 tests compare them.
 
-A program takes BLOCK_ROWS of a sentence's rows; a row is a span token's head. Where every
-sentence is one block of tokens, weights stay in registers; else (`_of_blocks`) they wait in memory between runs over
-the sentence: scores, weights, mixture. Sentences may have any length.
+A program takes BLOCK_ROWS of a sentence's rows; a row is a span token's head. Where every sentence is one block of
+tokens, weights stay in registers; else (`_of_blocks`) they wait in memory between runs over the sentence: scores,
+weights, mixture. Sentences may have any length.
 """
 
 from typing import Any

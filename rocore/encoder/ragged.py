@@ -6,13 +6,12 @@ dimensions, such as the steps of an epoch.
 
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from jaxtyping import Int
-from numpy.typing import NDArray
 from torch import Tensor
 
-Rows = NDArray[np.int64]
+from rocore.data.instance import Rows
+
 QUERY_STEP = 64
 """Room for queries is a multiple of it, so that products fill whole tiles."""
 

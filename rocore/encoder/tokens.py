@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rocore.encoder.ragged import RaggedBatch, ResidentTokens, Rows, room_for
+from rocore.data.instance import Rows
+from rocore.encoder.ragged import RaggedBatch, ResidentTokens, room_for
 
 SENTENCES_PER_GROUP = 16
 ROW_STEPS = {torch.bfloat16: 128, torch.float32: 8}

@@ -11,11 +11,10 @@ import numpy as np
 
 from rocore.config import Config, override
 from rocore.data import load_data, make_splits, raise_errors, validate
-from rocore.data.instance import Corpus, Source, Splits
+from rocore.data.instance import Corpus, Rows, Source, Splits
 from rocore.downloads import cache_root
 from rocore.encoder.cache import TrunkCache
 from rocore.encoder.cache_entry import TrunkKey
-from rocore.encoder.ragged import Rows
 from rocore.encoder.source import Encoder, load_encoder
 from rocore.encoder.tokens import TokenBank
 from rocore.encoder.trunk import DTYPES, resolve_precision

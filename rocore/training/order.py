@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rocore.encoder.ragged import Rows
+from rocore.data.instance import Rows
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from rocore.encoder.ragged import Rows
+from rocore.data.instance import Rows
 from rocore.training.objective import LossMeans
 from rocore.training.pack_losses import JointStep, PackLosses, PretrainStep
 from rocore.training.resident_steps import run_resident_steps

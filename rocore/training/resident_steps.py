@@ -38,21 +38,23 @@ WARM_UP_STEPS = 2
 
 def run_resident_steps(trainers: Sequence["Trainer"], plans: Sequence[Plan]) -> list[dict[str, float]]:
     """Run the steps of the next epoch of every trainer, and return their mean losses by name."""
-    steps = trainers[0].resident_steps
-    if steps is None or not steps.fits(trainers, plans):
-        del steps
-        for trainer in trainers:
-            let_go(trainer)
-        steps = ResidentSteps(trainers, plans)
-        for trainer in trainers:
-            trainer.resident_steps = steps
     device = trainers[0].task.device
-    try:
-        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+    with (
+        torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+    ):  # streams belong to the current one
+        steps = trainers[0].resident_steps
+        if steps is None or not steps.fits(trainers, plans):
+            del steps
+            for trainer in trainers:
+                let_go(trainer)
+            steps = ResidentSteps(trainers, plans)
+            for trainer in trainers:
+                trainer.resident_steps = steps
+        try:
             return steps.run(trainers, plans)
-    except BaseException:
-        let_go(trainers[0])
-        raise
+        except BaseException:
+            let_go(trainers[0])
+            raise
 
 
 def let_go(trainer: "Trainer") -> None:

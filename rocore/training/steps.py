@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from rocore.config import Config
+from rocore.data.instance import Rows
 from rocore.encoder.dropout import DropoutMasks
-from rocore.encoder.ragged import Rows
 from rocore.model import RoCORE
 from rocore.training.objective import ClusteringObjective, JointObjective, LossMeans
 from rocore.training.order import PairedBatch, derive_seed, paired_batches

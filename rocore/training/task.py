@@ -10,10 +10,9 @@ import torch
 
 from rocore.config import Config
 from rocore.data import load_data, make_splits, raise_errors, validate
-from rocore.data.instance import Corpus, NovelGold, Splits
+from rocore.data.instance import Corpus, NovelGold, Rows, Splits
 from rocore.downloads import cache_root
 from rocore.encoder.cache import Progress, TrunkCache
-from rocore.encoder.ragged import Rows
 from rocore.encoder.source import Encoder, load_encoder
 from rocore.encoder.tokens import TokenBank, TokenStore
 from rocore.encoder.trunk import resolve_precision
