@@ -28,8 +28,8 @@ quickstart: $(STAMP) ## set up and run the main job on the built-in corpus, a fe
 	$(BIN)/rocore sweep configs/tune/quickstart.yaml --out "$$out"; \
 	echo "The report: $$out/report.html"
 
-test: $(STAMP) ## set up and run the tests (PYTEST_ARGS="-k name" passes options on)
-	$(BIN)/pytest -m "not slow" $(PYTEST_ARGS)
+test: $(STAMP) ## set up and run the tests, two at a time (PYTEST_ARGS="-k name -n 0" passes options on)
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 slowtest: $(STAMP) ## the tests that take minutes: sweeps killed many times in a row, servers, whole benchmarks
 	$(BIN)/pytest -m "slow and not cluster" $(PYTEST_ARGS)

@@ -1,4 +1,4 @@
-"""An S3 server of this machine."""
+"""An S3 server of this machine, and which tests run side by side."""
 
 import socket
 import subprocess
@@ -59,6 +59,15 @@ class S3Server:
         except OSError:
             return False
         return True
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(config, items):
+    """Local Rays are started one after another, beside all other tests."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            if item.get_closest_marker("ray"):
+                item.add_marker(pytest.mark.xdist_group("ray"))
 
 
 @pytest.fixture(scope="session")
