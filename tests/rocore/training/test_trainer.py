@@ -111,7 +111,7 @@ PRETRAIN, JOINT = {"reconstruction", "center"}, {"pair", "cross_entropy", "recon
         ({"loss.pretrain_center": False}, {"reconstruction"}, JOINT),
         ({"incremental.enabled": True}, PRETRAIN, JOINT | {"incremental"}),
     ],
-    ids=str,
+    ids=lambda value: str(sorted(value)),  # a set has no order
 )
 def test_switch_changes_the_losses_reported(overrides, pretrain, joint, config_of, trainer_of, train):
     reports = train(trainer_of(config_of(overrides))).reports
