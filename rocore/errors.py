@@ -37,6 +37,12 @@ class DivergedError(RocoreError, RuntimeError):
     exit_code = 3
 
 
+class DeviceError(RocoreError, RuntimeError):
+    """A device that has failed for this process: whatever it is asked for next fails, too; a new process may use it."""
+
+    exit_code = 1
+
+
 class DiskFullError(RocoreError, OSError):
     """A file that can't be written, most often because no space is left; what stands on disk is whole."""
 

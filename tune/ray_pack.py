@@ -5,7 +5,9 @@ the actor. If an actor's process dies, its trials are lost processes like any ot
 and Ray starts the actor anew.
 """
 
+import os
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 
 import ray
 
-from rocore.errors import ConfigError, SweepError
+from rocore.errors import ConfigError, DeviceError, SweepError
 from tune.config import ResourcesConfig
 from tune.pack import Pack
 from tune.trial import StoredTrainable
@@ -41,8 +43,12 @@ class PackActor:
         return await self._pack.join(name, spec)
 
     async def advance(self, name: str) -> Result:
-        """See `Pack.advance`."""
-        return await self._pack.advance(name)
+        """See `Pack.advance`; where the device has failed, this process ends: Ray starts another."""
+        try:
+            return await self._pack.advance(name)
+        except DeviceError:
+            traceback.print_exc()
+            os._exit(1)
 
     async def checkpoint(self, name: str, folder: str, node: str) -> dict[str, bytes]:
         """Write a checkpoint into a folder of this node; return the files of one that belongs on another."""

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from rocore.config import make_config
-from rocore.errors import CheckpointError, DivergedError, StorageAwayError, StorageError
+from rocore.errors import CheckpointError, DeviceError, DivergedError, StorageAwayError, StorageError
 from tune.config import ObjectiveConfig
 from tune.journal import is_disk_full
 from tune.objective import FLOOR, Engine, EpochScore, Run, final_run, search_run
@@ -30,7 +30,7 @@ Result = dict[str, Any]
 
 
 class TrialRun:
-    """Trains epoch by epoch; errors are results."""
+    """Trains epoch by epoch; errors are results, but for those of a device that has failed."""
 
     def __init__(self, spec: Mapping[str, Any], engine: Engine) -> None:
         """Nothing is built yet, so that an error of building is the result of the first epoch."""
@@ -38,7 +38,11 @@ class TrialRun:
         self._run: Run | None = None
 
     def step(self) -> Result:
-        """Train an epoch. Any exception ends the trial as failed, with its message."""
+        """Train an epoch. An exception ends the trial as failed, with its message.
+
+        Raises:
+            DeviceError: See `failure`.
+        """
         start = time.perf_counter()
         try:
             return self.result(self.built().run_epoch(), time.perf_counter() - start)
@@ -70,7 +74,13 @@ class TrialRun:
         }
 
     def failure(self, error: Exception) -> Result:
-        """Report the floor, so that Ray goes on, but no epoch, so that no rung counts it."""
+        """Report the floor, so that Ray goes on, but no epoch, so that no rung counts it.
+
+        Raises:
+            DeviceError: If the device has failed: no fault of the trial, which goes on in another process.
+        """
+        if _device_failed(error):
+            raise DeviceError(f"the device must answer, but {error}; go on in another process") from error
         text = "".join(traceback.format_exception(error))
         self.close()
         return {
@@ -92,9 +102,9 @@ class TrialRun:
 
     def close(self) -> None:
         """Free everything: the process is used again, and nothing of this trial may stay."""
-        if self._run is not None:
-            self._run.close()
-        self._run = None
+        run, self._run = self._run, None
+        if run is not None:
+            run.close()
         gc.collect()
 
     def built(self) -> Run:
@@ -175,6 +185,12 @@ def _result(
         return run.result(run.built().score_epoch(sorted(done, key=lambda pair: pair[0])), seconds)
     except Exception as error:
         return run.failure(error)
+
+
+def _device_failed(error: Exception) -> bool:
+    import torch
+
+    return isinstance(error, DeviceError | torch.AcceleratorError)
 
 
 @contextmanager

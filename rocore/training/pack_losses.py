@@ -20,6 +20,7 @@ from rocore.losses import rampup
 from rocore.model import JointLogits, RoCORE
 from rocore.training.objective import LossMeans, clustering_terms, joint_terms, weighted_sum
 from rocore.training.steps import JointPlan, Plan, PretrainPlan
+from rocore.training.streams import side_stream
 
 if TYPE_CHECKING:
     from rocore.training.trainer import Trainer
@@ -86,8 +87,8 @@ class PackLosses:
         self._pretraining = isinstance(plans[0], PretrainPlan)
         self._center = loss.use_center and (loss.pretrain_center or not self._pretraining)
         self._constants = Constants()
-        on_cuda = plans[0].labels.device.type == "cuda"
-        self._side = torch.cuda.Stream() if on_cuda else None  # type: ignore[no-untyped-call]
+        device = plans[0].labels.device
+        self._side = side_stream(device) if device.type == "cuda" else None
         self.begin(plans)
 
     def begin(self, plans: Sequence[Plan]) -> None:

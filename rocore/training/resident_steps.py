@@ -7,8 +7,8 @@ shorter than its launch by the host.
 Shapes: S steps, K members, B_l labeled and B_u unlabeled rows of each, R = B_l + B_u, Q queries of each.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
@@ -20,11 +20,13 @@ from torch import Tensor
 
 from rocore.encoder.dropout import DropoutKeys
 from rocore.encoder.ragged import QUERY_STEP, RaggedBatch, ResidentTokens, room_for
+from rocore.errors import DeviceError
 from rocore.training.objective import LossMeans
 from rocore.training.order import PairedBatch, derive_seed
 from rocore.training.pack_losses import JointStep, PackLosses, PretrainStep
 from rocore.training.stack import LowPrecisionCopy, share_gradients, stack_models
 from rocore.training.steps import JointPlan, Plan, PretrainPlan, batches, token_rows
+from rocore.training.streams import on_stream, recording_stream
 
 if TYPE_CHECKING:
     from rocore.training.trainer import Trainer
@@ -118,20 +120,33 @@ class ResidentSteps:
                 self._train(index.next(), optimizers)
             return
         if self._graph is None:
-            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            stream = recording_stream(self._device)
             warm_up = min(WARM_UP_STEPS, num_steps)
-            with _on(stream):  # as the recording is: gradients remember the stream of their first step
+            with on_stream(stream):  # as the recording is: gradients remember the stream of their first step
                 for _ in range(warm_up):
                     self._train(index.next(), optimizers)
             num_steps -= warm_up
-            self._graph = torch.cuda.CUDAGraph()
-            with (
-                RECORDING,
-                torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"),
-            ):
-                self._train(index.next(), optimizers)
+            self._graph = self._recorded(stream, lambda: self._train(index.next(), optimizers))
         for _ in range(num_steps):
             self._graph.replay()
+
+    def _recorded(self, stream: torch.cuda.Stream, step: Callable[[], None]) -> torch.cuda.CUDAGraph:
+        """Record what a step launches, without running it.
+
+        Raises:
+            DeviceError: If that fails: what PyTorch had begun can't be undone, and the process records nothing more.
+        """
+        graph = torch.cuda.CUDAGraph()
+        # The stream is entered here, too: an error at the recording's end would leave it the current one.
+        recording = torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local")
+        try:
+            with RECORDING, torch.cuda.stream(stream), recording:
+                step()
+        except Exception as error:
+            raise DeviceError(
+                f"a step must be recorded on {self._device}, but {_first(error)}; go on in another process"
+            ) from error
+        return graph
 
     def _train(self, step: PretrainStep | JointStep, optimizers: Sequence[torch.optim.Optimizer]) -> None:
         if self._copy:
@@ -265,10 +280,8 @@ def _places(trainers: Sequence["Trainer"], plans: Sequence[Plan]) -> list[int]:
     return [isinstance(plans[0], JointPlan), *(tensor.data_ptr() for tensor in tensors)]
 
 
-@contextmanager
-def _on(stream: Any) -> Iterator[None]:
-    """Run on another stream, behind and before what the current one does."""
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        yield
-    torch.cuda.current_stream().wait_stream(stream)
+def _first(error: BaseException) -> str:
+    """Return what went wrong before anything else did."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error) or type(error).__name__

@@ -70,7 +70,7 @@ class Trainer:
         self.epoch = 0
         self.incremental = config.incremental.enabled
         self.num_known_relations = task.num_known_relations
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):  # weights are drawn on the CPU
             torch.manual_seed(derive_seed(config.seed, "weights"))
             self.model = RoCORE(
                 OutputLayer(task.encoder, config.encoder.output_layer, config.train.dropout),

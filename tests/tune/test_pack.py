@@ -4,12 +4,16 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Barrier
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+import torch
 
 import rocore
 from rocore.config import make_config
+from rocore.errors import DeviceError
 from tune.pack import Pack
 from tune.specification import search_spec
 from tune.trial_run import TrialRun, step_together
@@ -168,3 +172,26 @@ def test_step_together_failure_of_one_leaves_the_others(specs: list[dict[str, An
     assert not first["failed"]
     assert second["failed"]
     assert "99" in second["error"]
+
+
+def test_failed_device_is_no_result_of_a_trial(
+    specs: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process may go on; a result would end the trial."""
+
+    def fails(_trainer: Any) -> Any:
+        raise torch.AcceleratorError("an illegal memory access was encountered")
+
+    monkeypatch.setattr(rocore.Trainer, "begin_epoch", fails)
+    run = TrialRun(specs[0], rocore)
+    for step in (run.step, lambda: step_together([run])):
+        with pytest.raises(DeviceError, match="the device must answer, but an illegal memory access"):
+            step()
+
+
+def test_run_that_cannot_be_closed_is_gone_all_the_same(specs: list[dict[str, Any]]) -> None:
+    run = TrialRun(specs[0], rocore)
+    run._run = SimpleNamespace(close=Mock(side_effect=torch.AcceleratorError("unspecified launch failure")))
+    with pytest.raises(torch.AcceleratorError):
+        run.close()
+    run.close()

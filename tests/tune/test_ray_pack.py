@@ -1,13 +1,15 @@
 """A sweep whose trials train in packs, on the built-in corpus, beside one whose trials train alone."""
 
+import asyncio
 import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 
-from rocore.errors import ConfigError, SweepError
+from rocore.errors import ConfigError, DeviceError, SweepError
 from tune import ray_pack
 from tune.config import ResourcesConfig
 from tune.ray_pack import PackedTrial, packs
@@ -46,6 +48,19 @@ def test_sweep_in_packs_finds_what_single_trials_find(
     figures = [[entry["metrics"] for entry in tree["final"]] for tree in (packed, alone)]
     assert figures[0]
     assert json.dumps(figures[0]) == json.dumps(figures[1])
+
+
+def test_pack_whose_device_failed_ends_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials that joined it next would fail, too, each within moments."""
+
+    class Ended(BaseException):
+        pass
+
+    actor = ray_pack.PackActor(1)
+    monkeypatch.setattr(actor._pack, "advance", AsyncMock(side_effect=DeviceError("the device must answer")))
+    monkeypatch.setattr(ray_pack.os, "_exit", Mock(side_effect=Ended))
+    with pytest.raises(Ended):
+        asyncio.run(actor.advance("a"))
 
 
 def test_packs_share_too_small_for_proxies_is_refused() -> None:
