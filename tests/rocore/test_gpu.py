@@ -43,9 +43,9 @@ def source() -> Any:
     return source_of([(int(n), (1, int(rng.integers(2, 4))), (4, int(rng.integers(5, 8)))) for n in lengths])
 
 
-def task_on(name: str, precision: str) -> TrainingTask:
+def task_on(name: str, precision: str, model_type: str = "bert") -> TrainingTask:
     device = torch.device(name)
-    encoder = encoder_of("bert")
+    encoder = encoder_of(model_type)
     hidden = hidden_states(encoder, source(), 2, precision=precision, device=device)
     rows = np.arange(30)
     return TrainingTask(
@@ -149,3 +149,45 @@ def test_recorded_steps_on_cuda_are_those_of_the_plain_ones() -> None:
     cpu, cuda = (Trainer(config, task_on(name, "fp32")) for name in ("cpu", "cuda"))
     while not cpu.finished:
         assert cuda.run_epoch().losses == pytest.approx(cpu.run_epoch().losses, rel=2e-2, abs=1e-4)
+
+
+def unrecorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every step run by itself, as those do that warm up."""
+    monkeypatch.setattr("rocore.training.resident_steps.WARM_UP_STEPS", 10**6)
+
+
+MANY_STEPS = {**TRAINING["train"], "dropout": 0.2, "batch_size": 2, "pretrain_epochs": 2, "max_epochs": 4}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("model_type", ["bert", "mpnet"])
+def test_recorded_steps_are_those_that_run_by_themselves(
+    precision: str, model_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = task_on("cuda", precision, model_type)
+    recorded, plain = (Trainer(config_of({**TRAINING, "train": MANY_STEPS}), task) for _ in range(2))
+    found = [recorded.run_epoch().losses for _ in range(6)]
+    unrecorded(monkeypatch)
+    for losses in found:
+        assert losses == pytest.approx(plain.run_epoch().losses, rel=2e-2, abs=1e-3)
+
+
+def test_member_leaves_a_recorded_pack_and_goes_on_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    task = task_on("cuda", "fp32")
+    configs = [config_of({**TRAINING, "seed": seed, "train": MANY_STEPS}) for seed in (3, 4)]
+    stays, leaves = (Trainer(config, task) for config in configs)
+    for _ in range(4):
+        run_packed_epoch([stays, leaves])
+    leaves.save(tmp_path)
+    leaves.close()
+    again = Trainer(configs[1], task)
+    again.load(tmp_path)
+    found = [trainer.run_epoch().losses for trainer in (stays, again)]
+    unrecorded(monkeypatch)
+    for config, losses in zip(configs, found, strict=True):
+        alone = Trainer(config, task)
+        for _ in range(4):
+            alone.run_epoch()
+        assert losses == pytest.approx(alone.run_epoch().losses, rel=2e-2, abs=1e-3)
