@@ -1,7 +1,9 @@
 """Where the checkpoints of trials lie: a folder for each process that a trial had; knows no Ray."""
 
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,6 +14,29 @@ if TYPE_CHECKING:
 KEPT_WHILE_RUNNING = 2
 """The one before the newest serves where the newest is torn."""
 PREFIX = "checkpoint_"
+MOST_TRAINED_S = 300.0
+"""How long a trial trains without a checkpoint, however long one takes: an object store may have been away."""
+
+
+class CheckpointTimes:
+    """Tells which epochs of a trial's process are followed by a checkpoint, so that these take a share of its time."""
+
+    def __init__(self, share: float) -> None:
+        """Start with the process; its first epoch is due."""
+        self._share, self._took, self._written_at = share, 0.0, time.monotonic()
+
+    def due(self) -> bool:
+        """Return whether the process has trained long enough since the last one, for as long as that took."""
+        trained = time.monotonic() - self._written_at
+        return trained >= min(self._took * (1 / self._share - 1), MOST_TRAINED_S)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Note how long one takes."""
+        start = time.monotonic()
+        yield
+        self._written_at = time.monotonic()
+        self._took = self._written_at - start
 
 
 def attempt_name(name: str, attempt: int) -> str:

@@ -110,6 +110,9 @@ class TrialConfig(Section):
     pack: Count = 1
     """Trials that train together as one batched computation, on the share of one (`resources`). For GPUs, which a step
     of one trial doesn't fill; on CPUs it gains nothing."""
+    checkpoint_share: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Share of a trial's time that its checkpoints may take: where one takes long beside an epoch, not every epoch has
+    one, but five minutes of training always do. 1: every epoch."""
 
 
 class RacingConfig(Section):

@@ -196,9 +196,7 @@ def _tune(trainable: Any, searcher: LedgerSearcher, scheduler: TrialScheduler, a
             **_storage(directory),
             callbacks=[LedgerCallback(searcher.ledger, searcher)],
             failure_config=ray_tune.FailureConfig(max_failures=0),
-            checkpoint_config=ray_tune.CheckpointConfig(
-                checkpoint_frequency=1, num_to_keep=KEPT_WHILE_RUNNING
-            ),
+            checkpoint_config=ray_tune.CheckpointConfig(num_to_keep=KEPT_WHILE_RUNNING),
             verbose=0,
         ),
     )

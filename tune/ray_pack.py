@@ -67,6 +67,7 @@ class PackedTrial(StoredTrainable):
 
     def setup(self, config: dict[str, Any], packs: Sequence[Any] = ()) -> None:
         """Remember what to do; a pack is joined at the first step, where an error can be reported."""
+        super().setup(config)
         self._packs, self._spec = packs, config["spec"]
         self._pack: Any = None
         self._ready = [pack.__ray_ready__.remote() for pack in packs]
@@ -74,10 +75,11 @@ class PackedTrial(StoredTrainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Leave for another trial."""
         self.cleanup()
+        super().setup(new_config)
         self._spec, self._pack = new_config["spec"], None
         return True
 
-    def step(self) -> dict[str, Any]:
+    def train_epoch(self) -> Result:
         """Train an epoch; the loss of the actor is the loss of this trial's process.
 
         Raises:

@@ -71,4 +71,5 @@ def _spec(
         "config": tree,
         "objective": sweep.config.objective.model_dump(mode="json"),
         "num_threads": sweep.base.train.num_threads or max(1, int(sweep.config.resources.cpus_per_trial)),
+        "checkpoint_share": sweep.config.trial.checkpoint_share,
     }

@@ -1,8 +1,8 @@
 """One trial's training, from its specification to plain results; knows no Ray.
 
 The specification is a plain mapping: `name`, `role` (search, race or final), `number`, `params`, `seed`, `config` (the
-RoCORE keys), `objective` (the sweep's), `num_threads`, its `folder` in the sweep directory, and of one that goes on
-`checkpoints`, newest first.
+RoCORE keys), `objective` (the sweep's), `num_threads`, `checkpoint_share`, its `folder` in the sweep directory, and of
+one that goes on `checkpoints`, newest first.
 """
 
 import gc

@@ -40,6 +40,7 @@ class FaultedSweep:
             "scheduler": {"grace_epochs": 1, "reduction_factor": 2},
             "racing": {"num_candidates": 0},
             "reevaluation": {"top_k": 2, "num_seeds": 2},
+            "trial": {"checkpoint_share": 1},  # what is repeated is counted
             "resources": {"address": f"{lab.head.address}:{PORT}", **resources},
         }
         self.beside("yaml").write_text(json.dumps(tree))

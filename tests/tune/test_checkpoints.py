@@ -1,7 +1,18 @@
+from contextlib import suppress
+from types import SimpleNamespace
+
 import pytest
 
 from rocore import Storage
-from tune.checkpoints import LocalCheckpoints, StoredCheckpoints, attempt_name, keep_newest, newest_first
+from tune import checkpoints
+from tune.checkpoints import (
+    CheckpointTimes,
+    LocalCheckpoints,
+    StoredCheckpoints,
+    attempt_name,
+    keep_newest,
+    newest_first,
+)
 from tune.ledger import TrialRecord
 
 
@@ -58,3 +69,45 @@ def test_keep_newest_touches_only_trials_that_ended(folder, state, number, left)
     assert len(kept) == left
     assert names(kept)[:1] == ["0001.2/checkpoint_000000"][:left]
     assert names(folder.of_attempt("00011")) == ["00011/checkpoint_000009"]
+
+
+@pytest.fixture
+def pass_time(monkeypatch):
+    """Return a function that lets seconds pass."""
+    now = [0.0]
+    monkeypatch.setattr(checkpoints, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def wait(seconds):
+        now[0] += seconds
+
+    return wait
+
+
+def due_after(times, pass_time, took, trained):
+    with times.writing():
+        pass_time(took)
+    pass_time(trained)
+    return times.due()
+
+
+@pytest.mark.parametrize(
+    ("share", "took", "just_enough"),
+    [(0.1, 2.0, 18.0), (0.5, 2.0, 2.0), (1.0, 2.0, 0.0), (0.1, 100.0, 300.0)],
+)
+def test_checkpoint_is_due_after_its_share_of_training_or_five_minutes(share, took, just_enough, pass_time):
+    times = CheckpointTimes(share)
+    assert due_after(times, pass_time, took, just_enough + 0.01)
+    if just_enough:
+        assert not due_after(times, pass_time, took, just_enough - 0.01)
+
+
+def test_checkpoint_is_due_after_the_first_epoch_however_short(pass_time):
+    assert CheckpointTimes(0.1).due()
+
+
+def test_checkpoint_that_could_not_be_written_is_due_still(pass_time):
+    times = CheckpointTimes(0.1)
+    with suppress(OSError), times.writing():
+        pass_time(50.0)
+        raise OSError("full")
+    assert times.due()

@@ -21,7 +21,8 @@ def out(tmp_path):
 def test_sweep_goes_on_after_a_full_disk_with_a_torn_checkpoint_and_after_ctrl_c(sweep_file, out):
     faults = out.with_name("out.faults")
     (faults / "lose-once").touch()
-    driver = Driver(out, "run", sweep_file(resources={"max_concurrent_trials": 1}))
+    always = {"checkpoint_share": 1}
+    driver = Driver(out, "run", sweep_file(resources={"max_concurrent_trials": 1}, trial=always))
     assert driver.wait_for_events(16)
     (faults / "disk-full").touch()
     assert driver.wait() == 1

@@ -108,19 +108,19 @@ def fake_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def member_of(actors: list[FakePack], name: str = "0001") -> PackedTrial:
     member = PackedTrial.__new__(PackedTrial)
-    member.setup({"spec": {"name": name}}, packs=actors)
+    member.setup({"spec": {"name": name, "checkpoint_share": 1.0}}, packs=actors)
     return member
 
 
 def test_packed_trial_passes_over_a_pack_that_has_no_place(fake_ray: None) -> None:
     actors = [FakePack(starts=False), FakePack(starts=True, room=0), FakePack(starts=True)]
     member = member_of(actors)
-    assert member.step() == {"epoch": 1}
+    assert member.step() == {"epoch": 1, "should_checkpoint": True}
     assert [pack.members for pack in actors] == [[], [], ["0001"]]
-    member.reset_config({"spec": {"name": "0002"}})
+    member.reset_config({"spec": {"name": "0002", "checkpoint_share": 1.0}})
     assert actors[2].members == []
     member.cleanup()
-    assert member.step() == {"epoch": 1}
+    assert member.step() == {"epoch": 1, "should_checkpoint": True}
     assert actors[2].members == ["0002"]
 
 

@@ -110,7 +110,12 @@ def test_sweep_stopped_before_anything_ended_reports_nothing(make_sweep, tmp_pat
     assert not (tmp_path / "out" / "results.json").exists()
 
 
-FREE = {"cache.max_gib": 7.0, "resources.cpus_per_trial": 2, "resources.address": "auto"}
+FREE = {
+    "cache.max_gib": 7.0,
+    "resources.cpus_per_trial": 2,
+    "resources.address": "auto",
+    "trial.checkpoint_share": 0.5,
+}
 
 
 def test_sweep_goes_on_with_settings_that_say_where_its_trials_run(make_sweep, tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """One trial in this process, without a running Ray."""
 
+import time
+
 import pytest
 
 from rocore.errors import StorageAwayError
@@ -114,3 +116,12 @@ def test_trial_says_that_the_disk_is_full(make_trial, monkeypatch):
 
     monkeypatch.setattr("tune.objective.Run.run_epoch", full)
     assert make_trial().step()["disk_full"]
+
+
+def test_trial_asks_for_a_checkpoint_where_one_is_due(make_trial):
+    trial = make_trial(checkpoint_share=0.1)
+    asked = [trial.step()["should_checkpoint"]]
+    with trial._checkpoints.writing():
+        time.sleep(0.2)
+    asked.append(trial.step()["should_checkpoint"])
+    assert asked == [True, False]
