@@ -25,6 +25,7 @@ from rocore.encoder.architecture import architecture_of
 from rocore.encoder.source import Encoder
 from rocore.encoder.tokens import TokenBank, TokenStore
 from rocore.encoder.trunk import DTYPES, resolve_precision
+from rocore.training.task import resolve_device
 
 NUM_KNOWN, NUM_NOVEL = 64, 16
 PRETRAIN_EPOCHS, JOINT_EPOCHS = 10, 30
@@ -34,12 +35,9 @@ OUTPUT_LAYER = 8
 def main() -> int:
     """Measure and print one JSON object."""
     arguments = parse()
-    device = torch.device(arguments.device)
+    device = resolve_device(arguments.device)
     encoder = drawn_encoder(arguments.layers, arguments.hidden)
     precision = resolve_precision(arguments.precision, device)
-    torch.set_float32_matmul_precision(
-        "high" if precision == "bf16" else "highest"
-    )  # as a run's preparation does
     bank = drawn_bank(arguments.sentences, arguments.hidden, precision, device)
     task = task_of(encoder, bank, precision, device)
     limits = Limits.of(device, DTYPES[precision])

@@ -184,7 +184,8 @@ def down(name: str) -> None:
 def submit(name: str, config: Path, out: str | None, overrides: tuple[str, ...]) -> None:
     r"""Run `rocore sweep CONFIG` on the cluster NAME, or go on with the sweep in --out.
 
-    Of a sweep that goes on, --set may change `resources` and `cache`, not what trials compute.
+    Of a sweep that goes on, --set may change `resources`, `cache` and `trial.checkpoint_share`, but not
+    what trials compute.
 
     On `local`, and on `existing` without `jobs`, it runs in the foreground and ends with the sweep's exit code;
     elsewhere it runs on by itself, once: as long as it does, another submit is refused.

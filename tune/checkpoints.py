@@ -1,4 +1,4 @@
-"""Where the checkpoints of trials lie: a folder for each process that a trial had; knows no Ray."""
+"""Where the checkpoints of trials lie, a folder for each process of one, and when they are written; knows no Ray."""
 
 import shutil
 import time

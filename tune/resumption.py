@@ -36,7 +36,7 @@ def load_begun(path: Path, overrides: Mapping[str, Any]) -> Sweep:
 
 def _says_where(key: str) -> bool:
     """Whether a key may change between a sweep and its resumption, as it may for a single run."""
-    if key == "trial.checkpoint_share":
-        return True
     section, _, rest = key.removeprefix("base.").partition(".")
-    return section == "resources" or (key.startswith("base.") and rest in rocore.WHERE_ONLY.get(section, ()))
+    if section == "resources" or key == "trial.checkpoint_share":
+        return True
+    return key.startswith("base.") and rest in rocore.WHERE_ONLY.get(section, ())

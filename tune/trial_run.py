@@ -79,8 +79,7 @@ class TrialRun:
         Raises:
             DeviceError: If the device has failed: no fault of the trial, which goes on in another process.
         """
-        if _device_failed(error):
-            raise DeviceError(f"the device must answer, but {error}; go on in another process") from error
+        _refuse_failed_device(error)
         text = "".join(traceback.format_exception(error))
         self.close()
         return {
@@ -187,10 +186,13 @@ def _result(
         return run.failure(error)
 
 
-def _device_failed(error: Exception) -> bool:
+def _refuse_failed_device(error: Exception) -> None:
     import torch
 
-    return isinstance(error, DeviceError | torch.AcceleratorError)
+    if isinstance(error, DeviceError):
+        raise error
+    if isinstance(error, torch.AcceleratorError):
+        raise DeviceError(f"the device must answer, but {error}; go on in another process") from error
 
 
 @contextmanager

@@ -115,6 +115,8 @@ def _enter_cuda(device: torch.device) -> None:
         )
     if device.index is not None:
         torch.cuda.set_device(device)  # where kernels and streams of no other device go
+    # What stays in fp32 (h' of whole data sets, k-means, losses) is too little to gain from TensorFloat-32.
+    torch.set_float32_matmul_precision("highest")
 
 
 def settle_precision(config: Config) -> str:
@@ -235,9 +237,6 @@ def _make_task(config: Config, checked: Checked, device: torch.device, progress:
     corpus, splits, encoder = checked.corpus, checked.splits, checked.encoder
     bank = _bank(config, corpus, encoder, device, progress)
     precision = resolve_precision(config.encoder.precision, device)
-    if device.type == "cuda":
-        # What stays in fp32 (h' of whole data sets, k-means, losses) is too little to gain from TensorFloat-32.
-        torch.set_float32_matmul_precision("highest")
     first_novel = 0 if corpus.novel is corpus.known else len(corpus.known.sentences)
     return TrainingTask(
         encoder=encoder,

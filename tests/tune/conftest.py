@@ -128,6 +128,18 @@ def engine():
 
 
 @pytest.fixture
+def pass_time(monkeypatch):
+    """Return a function that lets seconds pass, as `CheckpointTimes` counts them."""
+    now = [0.0]
+    monkeypatch.setattr("tune.checkpoints.time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def wait(seconds):
+        now[0] += seconds
+
+    return wait
+
+
+@pytest.fixture
 def sweep_file(tmp_path):
     """Return a function that writes a sweep file with changes to its tree and returns its path."""
 

@@ -1,10 +1,8 @@
 from contextlib import suppress
-from types import SimpleNamespace
 
 import pytest
 
 from rocore import Storage
-from tune import checkpoints
 from tune.checkpoints import (
     CheckpointTimes,
     LocalCheckpoints,
@@ -69,18 +67,6 @@ def test_keep_newest_touches_only_trials_that_ended(folder, state, number, left)
     assert len(kept) == left
     assert names(kept)[:1] == ["0001.2/checkpoint_000000"][:left]
     assert names(folder.of_attempt("00011")) == ["00011/checkpoint_000009"]
-
-
-@pytest.fixture
-def pass_time(monkeypatch):
-    """Return a function that lets seconds pass."""
-    now = [0.0]
-    monkeypatch.setattr(checkpoints, "time", SimpleNamespace(monotonic=lambda: now[0]))
-
-    def wait(seconds):
-        now[0] += seconds
-
-    return wait
 
 
 def due_after(times, pass_time, took, trained):

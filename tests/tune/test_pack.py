@@ -174,18 +174,25 @@ def test_step_together_failure_of_one_leaves_the_others(specs: list[dict[str, An
     assert "99" in second["error"]
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            torch.AcceleratorError("an illegal access"),
+            "^the device must answer, but an illegal access; go on",
+        ),
+        (DeviceError("a step must be recorded"), "^a step must be recorded$"),
+    ],
+    ids=["any", "recording"],
+)
 def test_failed_device_is_no_result_of_a_trial(
-    specs: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    error: Exception, said: str, specs: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process may go on; a result would end the trial."""
-
-    def fails(_trainer: Any) -> Any:
-        raise torch.AcceleratorError("an illegal memory access was encountered")
-
-    monkeypatch.setattr(rocore.Trainer, "begin_epoch", fails)
+    monkeypatch.setattr(rocore.Trainer, "begin_epoch", Mock(side_effect=error))
     run = TrialRun(specs[0], rocore)
     for step in (run.step, lambda: step_together([run])):
-        with pytest.raises(DeviceError, match="the device must answer, but an illegal memory access"):
+        with pytest.raises(DeviceError, match=said):
             step()
 
 

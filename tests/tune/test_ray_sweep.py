@@ -46,6 +46,11 @@ def make_trainable(engine_class, trainer_class):
                 raise RuntimeError("the disk is on fire")
             return super().run_epoch()
 
+        def load(self, folder):
+            super().load(folder)
+            with (Path(self.config.data.root) / "went-on").open("a") as file:
+                file.write(f"{self.config.loss.pair_margin} from {self.epoch}\n")
+
     class Engine(engine_class):
         def Trainer(self, config, task):  # noqa: N802
             return Trainer(config, task)
@@ -106,6 +111,7 @@ def check_trials(trials, by_margin, out):
 
     # A lost process goes on from its checkpoint: no epoch is missing or twice.
     assert (out.parent / "lost-once").exists()
+    assert set((out.parent / "went-on").read_text().splitlines()) == {f"{LOST} from 1"}
     for trial in by_margin[LOST] + by_margin[GOOD]:
         assert [row["epoch"] for row in trial["curve"]] == list(range(1, trial["epochs"] + 1))
 

@@ -1,8 +1,7 @@
 """One trial in this process, without a running Ray."""
 
-import time
-
 import pytest
+import ray.tune as ray_tune
 
 from rocore.errors import StorageAwayError
 from tune.specification import search_spec
@@ -19,7 +18,8 @@ def make_trial(make_sweep, engine):
         params = {"loss.pair_margin": margin}
         # Without Ray's own constructor, which looks for a node.
         trial = FakeTrial.__new__(FakeTrial)
-        trial.setup({"spec": {**search_spec(make_sweep(), 1, params), **more}})
+        trial.config = {"spec": {**search_spec(make_sweep(), 1, params), **more}}
+        trial.setup(trial.config)
         return trial
 
     return make
@@ -118,10 +118,14 @@ def test_trial_says_that_the_disk_is_full(make_trial, monkeypatch):
     assert make_trial().step()["disk_full"]
 
 
-def test_trial_asks_for_a_checkpoint_where_one_is_due(make_trial):
-    trial = make_trial(checkpoint_share=0.1)
+def test_trial_asks_for_a_checkpoint_once_it_has_trained_long_beside_the_last(
+    make_trial, pass_time, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(ray_tune.Trainable, "save", lambda self, folder: pass_time(2.0))
+    trial = make_trial(checkpoint_share=0.1, folder=str(tmp_path))
     asked = [trial.step()["should_checkpoint"]]
-    with trial._checkpoints.writing():
-        time.sleep(0.2)
-    asked.append(trial.step()["should_checkpoint"])
-    assert asked == [True, False]
+    trial.save()
+    for _ in range(3):
+        pass_time(6.5)
+        asked.append(trial.step()["should_checkpoint"])
+    assert asked == [True, False, False, True]

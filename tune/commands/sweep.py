@@ -97,8 +97,8 @@ def sweep(
     `--set` takes keys of the sweep (search.num_trials=50) and RoCORE keys (train.max_epochs=20).
 
     Whatever ends a sweep (a kill, a lost node, a full disk), --resume goes on with it; trials that have ended aren't
-    run again. With --resume, --set may change `resources` and `cache`, and whatever else says where trials run, not
-    what they compute. Ctrl-C stops it cleanly, a second time at once.
+    run again. With --resume, --set may change `resources`, `cache`, `trial.checkpoint_share` and whatever else says
+    where and with what trials run, not what they compute. Ctrl-C stops it cleanly, a second time at once.
 
     `rocore sweep status DIR` shows how a sweep stands, from any other terminal.
 

@@ -1,9 +1,11 @@
 """Training as on an accelerator, here on the CPU by plain tensors and without a recording, against the CPU's own."""
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 from weakref import ref
 
 import pytest
@@ -11,8 +13,9 @@ import torch
 
 from rocore.config import Config
 from rocore.encoder.tokens import TokenBank, TokenStore
+from rocore.errors import DeviceError
 from rocore.training.pack import run_packed_epoch
-from rocore.training.resident_steps import ResidentSteps
+from rocore.training.resident_steps import RECORDING, ResidentSteps
 from rocore.training.stack import LowPrecisionCopy, stack_models
 from rocore.training.trainer import EpochReport, Trainer
 
@@ -195,3 +198,31 @@ def test_trainer_that_nobody_holds_is_freed_at_once(
         assert steps() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("while_it_ends", [False, True], ids=["in-the-step", "and-at-the-end"])
+def test_recording_that_fails_names_what_failed_first(
+    while_it_ends: bool,
+    config_of: Callable[..., Config],
+    resident_of: Callable[[Config], Trainer],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What PyTorch says at the end of such a recording hides it."""
+
+    @contextmanager
+    def recording(*_args: Any, **_options: Any) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            if while_it_ends:
+                raise RuntimeError("capturing stream has unjoined work")
+
+    monkeypatch.setattr("torch.cuda.CUDAGraph", object)
+    monkeypatch.setattr("torch.cuda.graph", recording)
+    monkeypatch.setattr("torch.cuda.stream", lambda _stream: nullcontext())
+    trainer = resident_of(config_of(EPOCHS))
+    steps = ResidentSteps([trainer], [trainer.begin_epoch()])
+    step = Mock(side_effect=torch.OutOfMemoryError("tried to allocate 2 GiB"))
+    with pytest.raises(DeviceError, match="recorded on cpu, but tried to allocate 2 GiB; go on"):
+        steps._recorded(Mock(), step)
+    assert not RECORDING.locked()

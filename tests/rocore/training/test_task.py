@@ -102,6 +102,16 @@ def test_resolve_device_of_a_numbered_gpu_makes_it_the_current_one(two_gpus):
     assert two_gpus == [torch.device("cuda:1")]
 
 
+def test_resolve_device_of_a_gpu_leaves_fp32_as_it_is(two_gpus):
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("high")
+        resolve_device("cuda")
+        assert torch.get_float32_matmul_precision() == "highest"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def test_resolve_device_beyond_the_last_gpu_is_refused(two_gpus):
     with pytest.raises(ConfigError, match=r"one of 2 CUDA devices from cuda:0, but is cuda:2"):
         resolve_device("cuda:2")
