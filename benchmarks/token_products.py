@@ -1,4 +1,4 @@
-"""Why attention's products with tokens are in fp32 on CPUs: the cost and number of the bf16 kernels they would take.
+"""Why plain tensors multiply with tokens in fp32 on CPUs: the cost and number of the bf16 kernels they would take.
 
 python -m benchmarks.token_products [--data-root data/fewrel] [--quick]
 

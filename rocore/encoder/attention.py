@@ -13,9 +13,9 @@ group n sentences of L tokens and q queries; S slots of a chunk.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Any
 
 import torch
@@ -23,7 +23,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rocore.encoder.dropout import DropoutMasks
-from rocore.encoder.tokens import TokenBatch, TokenGroup
+from rocore.encoder.token_products import Chunk, gradients, mixtures
+from rocore.encoder.tokens import TokenBatch
 
 
 def span_attention(
@@ -54,12 +55,7 @@ def span_attention(
 
 
 class _SpanAttention(torch.autograd.Function):
-    """Written out: products with weights chunk by chunk, those with tokens group by group.
-
-    In scores and weights keys come before queries: the faster product of the two. The products with tokens are small
-    and of many shapes: they are in fp32, as oneDNN compiles its bf16 kernels anew for every shape, and keeps two thirds
-    of a MiB for each. The others are in the dtype of the query.
-    """
+    """Written out, chunk by chunk; what is multiplied with weights is in the dtype of the query."""
 
     @staticmethod
     def forward(
@@ -77,33 +73,19 @@ class _SpanAttention(torch.autograd.Function):
         queries = query.view(len(query), num_heads, -1)
         context, totals = torch.zeros_like(queries), queries.new_zeros(*queries.shape[:2], 1)
         kept: list[Tensor] = []
-        part_masks = iter(masks or ())
-        constants = iter(position_bias or ())
+        chunks = _chunks(batch, query, position_bias, masks)
         with torch.autocast(query.device.type, enabled=False):
-            for chunk in _chunks(batch, query):
-                mixtures = torch.bmm(
-                    _by_head(queries, chunk), heads.key[chunk.member]
-                )  # folded queries at first
-                for part in chunk.parts:
-                    rows = part.read(mixtures)
-                    scores = torch.baddbmm(part.mask, part.hidden, rows.mT, alpha=_scale(queries)).float()
-                    if position_bias is not None:
-                        scores += next(constants).reshape(scores.shape)
-                    weights = scores.softmax(1)  # (n, L, q A)
-                    dropped = weights if masks is None else weights * next(part_masks).view(weights.shape)
-                    torch.bmm(dropped.to(rows.dtype).mT, part.hidden, out=rows)
-                    mixtures = part.put(mixtures, rows)
-                    totals[part.slots] = dropped.sum(1).view(-1, num_heads, 1)  # 1 but for dropout
-                    if keep:
-                        kept += weights, dropped
-                mixtures[:, chunk.num_filled :] = 0
-                of_chunk = torch.bmm(mixtures, heads.value[chunk.member].mT)
-                context[chunk.slots] = of_chunk.transpose(0, 1)
+            for chunk in chunks:
+                rows = torch.bmm(_by_head(queries, chunk), heads.key[chunk.member])  # folded queries
+                mixed, of_chunk, for_backward = mixtures(chunk, rows, _scale(queries), keep=keep)
+                mixed[:, chunk.num_filled :] = 0
+                totals[chunk.slots] = of_chunk[..., None]
+                context[chunk.slots] = torch.bmm(mixed, heads.value[chunk.member].mT).transpose(0, 1)
                 if keep:
-                    kept.append(mixtures)
+                    kept += *for_backward, mixed
         heads.split(context).addcmul_(heads.split(totals), heads.value_bias)
         ctx.save_for_backward(query, weight, bias, totals, *kept)
-        ctx.batch, ctx.num_heads = batch, num_heads
+        ctx.chunks, ctx.num_heads = chunks, num_heads
         return context.flatten(1)
 
     @staticmethod
@@ -114,22 +96,14 @@ class _SpanAttention(torch.autograd.Function):
         queries = query.view(len(query), ctx.num_heads, -1)
         grad = grad_outputs[0].to(query.dtype).view(queries.shape)
         of_query, of_key, of_value = (torch.zeros_like(part) for part in (queries, heads.key, heads.value))
-        of_totals = (heads.split(grad) * heads.value_bias).sum(-1).view(totals.shape)
-        for chunk in _chunks(ctx.batch, query):
+        of_totals = (heads.split(grad) * heads.value_bias).sum(-1).flatten(0, 1)
+        for chunk in ctx.chunks:
             of_context = _by_head(grad, chunk)
-            of_mixtures = torch.bmm(of_context, heads.value[chunk.member])  # of the folded queries in the end
-            for part in chunk.parts:
-                weights, dropped = next(kept), next(kept)
-                rows = part.read(of_mixtures)
-                of_rows = of_totals[part.slots].to(rows.dtype).view(part.group.size, 1, -1)
-                of_weights = torch.baddbmm(of_rows, part.hidden, rows.mT).float().mul_(dropped)
-                of_scores = of_weights.addcmul_(weights, of_weights.sum(1, keepdim=True), value=-1)
-                torch.bmm(of_scores.to(rows.dtype).mT, part.hidden, out=rows)
-                of_mixtures = part.put(of_mixtures, rows)
-            of_mixtures[:, chunk.num_filled :] = 0
-            of_chunk = torch.bmm(of_mixtures, heads.key[chunk.member].mT)
-            of_query[chunk.slots] = of_chunk.transpose(0, 1)
-            of_key[chunk.member].baddbmm_(_by_head(queries, chunk).mT, of_mixtures)
+            of_mixtures = torch.bmm(of_context, heads.value[chunk.member])
+            of_rows = gradients(chunk, of_mixtures, of_totals[chunk.slots], kept)
+            of_rows[:, chunk.num_filled :] = 0
+            of_query[chunk.slots] = torch.bmm(of_rows, heads.key[chunk.member].mT).transpose(0, 1)
+            of_key[chunk.member].baddbmm_(_by_head(queries, chunk).mT, of_rows)
             of_value[chunk.member].baddbmm_(of_context.mT, next(kept))
         of_query *= _scale(queries)
         of_key *= _scale(queries)
@@ -165,93 +139,36 @@ class Heads:
         return weights.view(weight.shape).to(weight.dtype), biases.view(bias.shape).to(bias.dtype)
 
 
-@dataclass(frozen=True)
-class _Part:
-    """A group, as a part of a chunk.
-
-    Attributes:
-        group: The group.
-        slots: Its part of the query grid.
-        within: The same, counted from the chunk's first slot.
-        hidden: Its tokens, (n, L, H), in the dtype of its products.
-        mask: To add to its scores, (n, L, 1).
-    """
-
-    group: TokenGroup
-    slots: slice
-    within: slice
-    hidden: Tensor
-    mask: Tensor
-
-    def read(self, chunk: Tensor) -> Tensor:
-        """Copy the group's part of a chunk, (A, S, H), for products with its tokens: (n, q A, H)."""
-        part = chunk[:, self.within].transpose(0, 1)
-        rows = torch.empty(part.shape, dtype=self.hidden.dtype, device=part.device).copy_(part)
-        return rows.view(self.group.size, -1, rows.shape[-1])
-
-    def put(self, chunk: Tensor, rows: Tensor) -> Tensor:
-        """Return the chunk with the group's part replaced; where that is all of it, `rows` themselves."""
-        part = rows.view(-1, chunk.shape[0], chunk.shape[2]).transpose(0, 1)
-        if part.shape == chunk.shape and part.dtype == chunk.dtype:
-            return part
-        chunk[:, self.within] = part
-        return chunk
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    """A member's part of the query grid whose products with weights are computed at once.
-
-    Attributes:
-        member: The member.
-        slots: The part.
-        num_filled: How many of its slots, from the first, belong to groups.
-        parts: The groups, one by one: what each is given is in the processor's cache when it is used.
-    """
-
-    member: int
-    slots: slice
-    num_filled: int
-    parts: Iterator[_Part]
-
-
-def _chunks(batch: TokenBatch, query: Tensor) -> Iterator[_Chunk]:
-    """Yield the chunks of the query grid, whose queries have the shape (G, H).
+def _chunks(
+    batch: TokenBatch,
+    query: Tensor,
+    position_bias: Sequence[Tensor] | None,
+    masks: Sequence[Tensor] | None,
+) -> list[Chunk]:
+    """Return the chunks of the query grid, whose queries have the shape (G, H).
 
     A chunk is a member's whole share: few shapes. In fp32 it is one group, so that what is wide (S A H) stays in the
     processor's cache.
     """
-    dtype = torch.float32 if query.dtype == torch.bfloat16 else query.dtype
-    mask = batch.key_mask.to(dtype)
-
-    def parts(groups: Sequence[TokenGroup], first_slot: int) -> Iterator[_Part]:
-        for group in groups:
-            tokens = slice(group.first_token, group.first_token + group.size * group.tokens)
-            hidden = batch.hidden[tokens].to(dtype).view(group.size, group.tokens, -1)
-            of_group = mask[tokens].view(group.size, group.tokens, 1)
-            slots = _slots(group)
-            within = slice(slots.start - first_slot, slots.stop - first_slot)
-            yield _Part(group, slots, within, hidden, of_group)
-
-    if query.dtype == torch.float32:
-        for group in batch.groups:
-            slots = _slots(group)
-            yield _Chunk(group.member, slots, slots.stop - slots.start, parts([group], slots.start))
-        return
+    in_bf16 = query.dtype == torch.bfloat16
     share = len(query) // (batch.groups[-1].member + 1)
-    for member, of_member in groupby(batch.groups, lambda group: group.member):
-        groups, first_slot = list(of_member), member * share
-        filled = _slots(groups[-1]).stop - first_slot
-        yield _Chunk(member, slice(first_slot, first_slot + share), filled, parts(groups, first_slot))
+    sizes = [1] * len(batch.groups)
+    if in_bf16:
+        sizes = [len(list(of_member)) for _, of_member in groupby(batch.groups, lambda group: group.member)]
+    chunks = []
+    for first, size in zip(accumulate(sizes, initial=0), sizes, strict=False):
+        part = slice(first, first + size)
+        groups = batch.groups[part]
+        first_slot = groups[0].first_slot
+        slots = slice(first_slot, first_slot + share if in_bf16 else groups[-1].slots.stop)
+        given = [None if tensors is None else tensors[part] for tensors in (position_bias, masks)]
+        chunks.append(Chunk(batch, groups, slots, *given))
+    return chunks
 
 
-def _by_head(rows: Tensor, chunk: _Chunk) -> Tensor:
+def _by_head(rows: Tensor, chunk: Chunk) -> Tensor:
     """(G, A, W) -> (A, S, W), a view of the chunk's part."""
     return rows[chunk.slots].transpose(0, 1)
-
-
-def _slots(group: TokenGroup) -> slice:
-    return slice(group.first_slot, group.first_slot + group.size * group.queries)
 
 
 def _scale(queries: Tensor) -> float:
@@ -278,7 +195,7 @@ def position_bias(table: Tensor, batch: TokenBatch) -> list[Tensor]:
     positions[batch.query_slots] = batch.query_positions
     biases = []
     for group in batch.groups:
-        relative = torch.arange(group.tokens, device=positions.device) - positions[_slots(group), None]
+        relative = torch.arange(group.tokens, device=positions.device) - positions[group.slots, None]
         bias = table[relative_position_bucket(relative, table.shape[0])]  # (n q, L, A)
         biases.append(bias.view(group.size, group.queries, group.tokens, -1).transpose(1, 2))
     return biases

@@ -60,6 +60,11 @@ class TokenGroup:
     first_token: int
     first_slot: int
 
+    @property
+    def slots(self) -> slice:
+        """Return its slots of the query grid."""
+        return slice(self.first_slot, self.first_slot + self.size * self.queries)
+
 
 @dataclass(frozen=True)
 class TokenBatch:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from rocore.encoder import native
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -33,7 +35,18 @@ def test_quick_profile_names_what_a_step_calls():
     head, columns, *rows = done.stdout.splitlines()
     assert head.startswith("minilm, ")
     assert columns.split()[0] == "operator"
-    assert any(row.startswith("aten::baddbmm ") for row in rows)
+    assert any(row.startswith("aten::bmm ") for row in rows)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(native.library() is None, reason="no compiler")
+def test_quick_comparison_with_compiled_products_prints_two_ratios():
+    command = [sys.executable, "-m", "benchmarks.compiled", "--quick", "--pairs", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    head, steps, rest = done.stdout.splitlines()
+    assert head.startswith("minilm, ")
+    assert steps.startswith("joint step: plain ")
+    assert rest.startswith("the rest of an epoch: plain ")
 
 
 @pytest.mark.slow

@@ -5,16 +5,26 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from rocore.encoder import native
 from rocore.encoder.attention import attention_masks, relative_position_bucket, span_attention
 from rocore.encoder.dropout import DropoutMasks
 from rocore.encoder.tokens import TokenBank, TokenBatch, TokenStore
 
 CPU = torch.device("cpu")
 HEADS, HIDDEN = 2, 6
+
+
+@pytest.fixture(params=["compiled", "plain"])
+def either(request, monkeypatch):
+    """What computes the products with tokens."""
+    if request.param == "plain":
+        monkeypatch.setattr(native, "library", lambda: None)
+    elif native.library() is None:
+        pytest.skip("no compiler")
 
 
 def shapes(batch: TokenBatch) -> list[tuple[int, ...]]:
@@ -77,9 +87,10 @@ def plain_attention(
     return torch.stack(rows)
 
 
+@pytest.mark.usefixtures("either")
 @pytest.mark.parametrize("members", [1, 3])
 @pytest.mark.parametrize("rate", [0.0, 0.3])
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lengths=st.lists(st.integers(1, 24), min_size=1, max_size=9), seed=st.integers(0, 1000))
 def test_span_attention_random_shapes_equal_plain_loops(
     rate: float, members: int, lengths: list[int], seed: int
@@ -119,6 +130,7 @@ def test_random_batches_hold_groups_of_several_sentences_of_different_lengths() 
     assert bool((batch.key_mask == -math.inf).any())
 
 
+@pytest.mark.usefixtures("either")
 def test_span_attention_without_gradients_is_the_same() -> None:
     batch = random_batch([9, 12, 7, 30], seed=0)
     query, weight, bias = (torch.randn(shape) for shape in shapes(batch))
@@ -127,10 +139,13 @@ def test_span_attention_without_gradients_is_the_same() -> None:
         assert torch.equal(span_attention(query, weight, bias, batch, num_heads=HEADS), kept)
 
 
-def test_span_attention_of_bf16_queries_lies_within_bound() -> None:
-    """Under autocast, too, which must not reach into it: products with tokens are in fp32 on the CPU."""
+@pytest.mark.usefixtures("either")
+@pytest.mark.parametrize("tokens", [torch.float32, torch.bfloat16])
+def test_span_attention_of_bf16_queries_lies_within_bound(tokens: torch.dtype) -> None:
+    """Under autocast, too, which must not reach into it."""
     torch.manual_seed(0)
     batch = random_batch([9, 12, 7, 30, 2], seed=0)
+    batch = replace(batch, hidden=batch.hidden.to(tokens))
     query, weight, bias = (torch.randn(shape) for shape in shapes(batch))
     operands = [query.bfloat16().requires_grad_(), weight.requires_grad_(), bias.requires_grad_()]
     exact = [query.bfloat16().double().requires_grad_(), weight.detach().double().requires_grad_()]

@@ -1,0 +1,154 @@
+"""Products of folded queries with the tokens of their sentence, forward and backward, on the CPU.
+
+They are what attention.py needs between its two products with weights. Where GCC is at hand, c/token_products.c
+computes them, sentence by sentence; elsewhere plain tensors do, group by group.
+
+Shapes: P tokens, A heads, H hidden size, S slots of a chunk; in one group n sentences of L tokens and q queries.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rocore.encoder import native
+from rocore.encoder.tokens import TokenBatch, TokenGroup
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Groups of one member that follow one another, and the part of the query grid that is computed with them.
+
+    Attributes:
+        batch: Whose groups.
+        groups: The groups.
+        slots: The part of the grid: the groups' own slots, and filling behind them.
+        biases: To add to the scores of each group, (n, L, q, A); None: nothing.
+        masks: Dropout masks of the weights of each group, (n, L, q, A), fp32; None: no dropout.
+    """
+
+    batch: TokenBatch
+    groups: Sequence[TokenGroup]
+    slots: slice
+    biases: Sequence[Tensor] | None = None
+    masks: Sequence[Tensor] | None = None
+
+    @property
+    def member(self) -> int:
+        """Whose groups they are."""
+        return self.groups[0].member
+
+    @property
+    def num_filled(self) -> int:
+        """How many of its slots, from the first, belong to groups."""
+        return int(self.within(self.groups[-1]).stop)
+
+    def within(self, group: TokenGroup) -> slice:
+        """Return a group's slots, counted from the chunk's first."""
+        return slice(group.slots.start - self.slots.start, group.slots.stop - self.slots.start)
+
+
+def mixtures(chunk: Chunk, rows: Tensor, scale: float, *, keep: bool) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Return sum_j w_j x_j over the tokens x_j of a row's sentence, w the softmax of scale * (row . x_j) + bias.
+
+    Args:
+        chunk: Whose tokens.
+        rows: (A, S, H) folded queries; may be overwritten.
+        scale: Of the scores.
+        keep: Whether `gradients` is to follow.
+
+    Returns:
+        The mixtures, (A, S, H); the sums of each row's weights, (S, A), fp32, 1 but for dropout; and what `gradients`
+        needs. In slots of filling stands nothing that means anything.
+    """
+    compiled = _compiled(chunk, rows)
+    if compiled is not None:
+        return native.mixtures(compiled, chunk, rows, scale, keep=keep)
+    totals = rows.new_zeros(rows.shape[1], rows.shape[0], dtype=torch.float32)
+    kept: list[Tensor] = []
+    for number, part in enumerate(_parts(chunk, rows.dtype)):
+        read = part.read(rows)
+        scores = torch.baddbmm(part.mask, part.hidden, read.mT, alpha=scale).float()
+        if chunk.biases is not None:
+            scores += chunk.biases[number].reshape(scores.shape)
+        weights = scores.softmax(1)  # (n, L, q A)
+        dropped = weights if chunk.masks is None else weights * chunk.masks[number].view(weights.shape)
+        torch.bmm(dropped.to(read.dtype).mT, part.hidden, out=read)
+        rows = part.put(rows, read)
+        totals[part.within] = dropped.sum(1).view(-1, rows.shape[0])
+        if keep:
+            kept += weights, dropped
+    return rows, totals, kept
+
+
+def gradients(chunk: Chunk, of_mixtures: Tensor, of_totals: Tensor, kept: Iterator[Tensor]) -> Tensor:
+    """Return the gradient of `mixtures`' rows, but for the scale.
+
+    Args:
+        chunk: As it was given.
+        of_mixtures: (A, S, H) gradient of the mixtures; may be overwritten.
+        of_totals: (S, A) gradient of the sums of weights.
+        kept: What `mixtures` returned, from the first of this chunk on.
+    """
+    compiled = _compiled(chunk, of_mixtures)
+    if compiled is not None:
+        return native.gradients(compiled, chunk, of_mixtures, of_totals, kept)
+    for part in _parts(chunk, of_mixtures.dtype):
+        weights, dropped = next(kept), next(kept)
+        rows = part.read(of_mixtures)
+        of_rows = of_totals[part.within].to(rows.dtype).view(part.group.size, 1, -1)
+        of_weights = torch.baddbmm(of_rows, part.hidden, rows.mT).float().mul_(dropped)
+        of_scores = of_weights.addcmul_(weights, of_weights.sum(1, keepdim=True), value=-1)
+        torch.bmm(of_scores.to(rows.dtype).mT, part.hidden, out=rows)
+        of_mixtures = part.put(of_mixtures, rows)
+    return of_mixtures
+
+
+def _compiled(chunk: Chunk, rows: Tensor) -> native.Library | None:
+    fits = rows.dtype in native.DTYPES and chunk.batch.hidden.dtype in native.DTYPES
+    return native.library() if fits else None
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A group, for plain tensors: keys before queries in scores and weights, the faster product of the two.
+
+    The products are small and of many shapes. They are in fp32, as oneDNN compiles its bf16 kernels anew for every
+    shape, and keeps two thirds of a MiB for each.
+
+    Attributes:
+        group: The group.
+        within: Its slots, counted from the chunk's first.
+        hidden: Its tokens, (n, L, H), in the dtype of its products.
+        mask: To add to its scores, (n, L, 1).
+    """
+
+    group: TokenGroup
+    within: slice
+    hidden: Tensor
+    mask: Tensor
+
+    def read(self, chunk: Tensor) -> Tensor:
+        """Copy the group's part of a chunk, (A, S, H), for products with its tokens: (n, q A, H)."""
+        part = chunk[:, self.within].transpose(0, 1)
+        rows = torch.empty(part.shape, dtype=self.hidden.dtype, device=part.device).copy_(part)
+        return rows.view(self.group.size, -1, rows.shape[-1])
+
+    def put(self, chunk: Tensor, rows: Tensor) -> Tensor:
+        """Return the chunk with the group's part replaced; where that is all of it, `rows` themselves."""
+        part = rows.view(-1, chunk.shape[0], chunk.shape[2]).transpose(0, 1)
+        if part.shape == chunk.shape and part.dtype == chunk.dtype:
+            return part
+        chunk[:, self.within] = part
+        return chunk
+
+
+def _parts(chunk: Chunk, dtype: torch.dtype) -> Iterator[_Part]:
+    """Yield the groups one by one: what each is given is in the processor's cache when it is used."""
+    dtype = torch.float32 if dtype == torch.bfloat16 else dtype
+    for group in chunk.groups:
+        tokens = slice(group.first_token, group.first_token + group.size * group.tokens)
+        hidden = chunk.batch.hidden[tokens].to(dtype).view(group.size, group.tokens, -1)
+        mask = chunk.batch.key_mask[tokens].to(dtype).view(group.size, group.tokens, 1)
+        yield _Part(group, chunk.within(group), hidden, mask)
