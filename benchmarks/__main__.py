@@ -3,12 +3,11 @@
 import argparse
 import json
 import sys
-import tempfile
 from pathlib import Path
 
 from benchmarks import footprint, growth, packing, speed, table
 from benchmarks.fresh import in_fresh_process, note
-from benchmarks.workload import CASES, ROOT, TINY_CASES, Workload, write_tiny_data
+from benchmarks.workload import CASES, ROOT, TINY_CASES, open_workload
 
 
 def parse() -> argparse.Namespace:
@@ -33,11 +32,7 @@ def main() -> int:
     arguments = parse()
     whole = not (arguments.quick or arguments.only or arguments.skip_growth)
     out = arguments.out or (ROOT / "benchmarks" if whole else None)
-    with tempfile.TemporaryDirectory() as scratch:
-        workload = Workload(arguments.data_root, arguments.cache_root, scratch, arguments.quick)
-        if arguments.quick:
-            workload = Workload(f"{scratch}/tiny", f"{scratch}/cache", scratch, quick=True)
-            write_tiny_data(Path(workload.data_root))
+    with open_workload(arguments) as workload:
         results, grown, packs = {}, [], {}
         for case in TINY_CASES if arguments.quick else CASES:
             if arguments.only not in (None, case.name):

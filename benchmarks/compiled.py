@@ -1,25 +1,23 @@
-"""What the products with tokens in C gain over plain tensors: epochs of joint steps and feature passes, in turn.
+"""What attention's products with tokens gain from C: joint epochs with it and with plain tensors, in turn.
 
-python -m benchmarks.compiled [--data-root data/fewrel] [--encoder minilm] [--pairs 5] [--threads 2] [--quick]
+python -m benchmarks.compiled [--data-root data/fewrel] [--encoder minilm] [--precision auto] [--pairs 5] [--threads 2]
 """
 
 import argparse
 import statistics
 import sys
-import tempfile
 import time
-from pathlib import Path
 from unittest.mock import patch
 
 import torch
 
 import rocore
-from benchmarks.workload import CASES, TINY_CASES, Workload, write_tiny_data
+from benchmarks.workload import CASES, TINY_CASES, open_workload
 from rocore.encoder import native
 from rocore.training.steps import run_steps
 
 Seconds = tuple[float, float]
-"""Of a joint step and of a feature pass."""
+"""Of a joint step, and of the rest of an epoch: pseudo labels and the feature pass."""
 
 
 def parse() -> argparse.Namespace:
@@ -30,6 +28,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--encoder", choices=[case.name for case in CASES], default="minilm")
     parser.add_argument("--pairs", type=int, default=5, help="epochs of each")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", choices=["auto", "bf16", "fp32"], default="auto")
     parser.add_argument(
         "--quick", action="store_true", help="tiny encoders on tiny random data: figures mean nothing"
     )
@@ -37,7 +36,7 @@ def parse() -> argparse.Namespace:
 
 
 def measure(trainer: rocore.Trainer, num_steps: int, *, plain: bool) -> Seconds:
-    """Run an epoch of joint steps and a feature pass."""
+    """Run an epoch."""
     library = None if plain else native.library()
     with patch.object(native, "library", lambda: library):
         start = time.perf_counter()
@@ -59,18 +58,10 @@ def main() -> int:
     torch.set_num_threads(arguments.threads)
     cases = TINY_CASES if arguments.quick else CASES
     case = next(case for case in cases if case.name == arguments.encoder)
-    with tempfile.TemporaryDirectory() as scratch:
-        workload = Workload(arguments.data_root, arguments.cache_root, scratch, arguments.quick)
-        if arguments.quick:
-            workload = Workload(f"{scratch}/tiny", f"{scratch}/cache", scratch, quick=True)
-            write_tiny_data(Path(workload.data_root))
-        num_epochs = 3 + 2 * arguments.pairs
-        epochs = {
-            "train__pretrain_epochs": 1,
-            "train__max_epochs": num_epochs,
-            "train__convergence_patience": num_epochs,
-        }
-        config = workload.config(case, train__device="cpu", **epochs)
+    with open_workload(arguments) as workload:
+        epochs = {"train__pretrain_epochs": 1, "train__max_epochs": 2 + 2 * arguments.pairs}
+        precision = {"encoder__precision": arguments.precision}
+        config = workload.config(case, train__device="cpu", **epochs, **precision)
         task = rocore.prepare(config).task
         trainer = rocore.Trainer(config, task)
         trainer.run_epoch()

@@ -5,15 +5,13 @@ python -m benchmarks.step_profile [--data-root data/fewrel] [--encoder minilm] [
 
 import argparse
 import sys
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 from torch.profiler import ProfilerActivity, profile
 
 import rocore
-from benchmarks.workload import CASES, TINY_CASES, Workload, write_tiny_data
+from benchmarks.workload import CASES, TINY_CASES, open_workload
 from rocore.training.steps import run_steps
 
 WARM_EPOCHS = 3
@@ -53,11 +51,7 @@ def main() -> int:
     arguments = parse()
     cases = TINY_CASES if arguments.quick else CASES
     case = next(case for case in cases if case.name == arguments.encoder)
-    with tempfile.TemporaryDirectory() as scratch:
-        workload = Workload(arguments.data_root, arguments.cache_root, scratch, arguments.quick)
-        if arguments.quick:
-            workload = Workload(f"{scratch}/tiny", f"{scratch}/cache", scratch, quick=True)
-            write_tiny_data(Path(workload.data_root))
+    with open_workload(arguments) as workload:
         epochs = {"train__pretrain_epochs": 1, "train__max_epochs": WARM_EPOCHS}
         config = workload.config(case, train__device="cpu", **epochs)
         task = rocore.prepare(config).task

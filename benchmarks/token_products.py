@@ -10,11 +10,9 @@ import argparse
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from itertools import product
-from pathlib import Path
 
 import torch
 
@@ -22,7 +20,7 @@ import rocore
 from benchmarks.fresh import in_fresh_process
 from benchmarks.memory import anonymous_mib
 from benchmarks.speed import paired_rows
-from benchmarks.workload import CASES, TINY_CASES, Workload, write_tiny_data
+from benchmarks.workload import CASES, TINY_CASES, Workload, open_workload
 
 HEADS, HIDDEN = 12, 384
 """Of minilm."""
@@ -115,11 +113,7 @@ def main() -> int:
     arguments = parser.parse_args()
     os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] = "100000"  # read at the first product
     sys.stdout.write(in_fresh_process(measure_kernels, arguments.quick) + "\n")
-    with tempfile.TemporaryDirectory() as scratch:
-        workload = Workload(arguments.data_root, arguments.cache_root, scratch, arguments.quick)
-        if arguments.quick:
-            workload = Workload(f"{scratch}/tiny", f"{scratch}/cache", scratch, quick=True)
-            write_tiny_data(Path(workload.data_root))
+    with open_workload(arguments) as workload:
         sys.stdout.write(count_shapes(workload, arguments.quick) + "\n")
     return 0
 

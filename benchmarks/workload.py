@@ -1,8 +1,11 @@
 """What is measured: encoders, their configurations, and data in FewRel's form."""
 
+import argparse
 import json
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +79,18 @@ class Workload:
             | ({"train.batch_size": 20} if self.quick else {})
             | {key.replace("__", "."): value for key, value in overrides.items()},
         )
+
+
+@contextmanager
+def open_workload(arguments: argparse.Namespace) -> Iterator[Workload]:
+    """Yield what a command line asks for, with a scratch folder; in a quick run tiny random data and a cache for it."""
+    with tempfile.TemporaryDirectory() as scratch:
+        if not arguments.quick:
+            yield Workload(arguments.data_root, arguments.cache_root, scratch)
+            return
+        workload = Workload(f"{scratch}/tiny", f"{scratch}/cache", scratch, quick=True)
+        write_tiny_data(Path(workload.data_root))
+        yield workload
 
 
 def draw_encoder(shape: Shape, scratch: Path) -> Path:

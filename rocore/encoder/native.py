@@ -25,7 +25,6 @@ SWITCH = "ROCORE_NATIVE"
 """An environment variable: 0 has plain tensors compute although there is a compiler."""
 FLAGS = ("-O3", "-march=native", "-shared", "-fPIC", "-pthread")
 BUILD_TIMEOUT_S = 60
-DTYPES = (torch.float32, torch.bfloat16)
 Library = ctypes.CDLL
 
 
@@ -36,7 +35,6 @@ class _Group(ctypes.Structure):
 class _Batch(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("num_groups", "num_heads", "hidden_size", "num_slots")),
-        *((name, ctypes.c_int64) for name in ("tokens_in_bf16", "rows_in_bf16")),
         ("groups", ctypes.POINTER(_Group)),
         *((name, ctypes.c_void_p) for name in ("tokens", "key_mask", "rows")),
     ]
@@ -125,8 +123,6 @@ def _run(function: Callable[..., int], chunk: "Chunk", rows: Tensor, attention: 
         num_heads,
         hidden_size,
         num_slots,
-        tokens.dtype == torch.bfloat16,
-        rows.dtype == torch.bfloat16,
         (_Group * len(groups))(*groups),
         *map(_address, (tokens, key_mask, rows)),
     )

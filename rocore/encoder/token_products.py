@@ -1,7 +1,7 @@
 """Products of folded queries with the tokens of their sentence, forward and backward, on the CPU.
 
-They are what attention.py needs between its two products with weights. Where GCC is at hand, c/token_products.c
-computes them, sentence by sentence; elsewhere plain tensors do, group by group.
+They are what attention.py needs between its two products with weights. In bf16, where GCC is at hand,
+c/token_products.c computes them, sentence by sentence; else plain tensors do, group by group, in fp32 as fast as C.
 
 Shapes: P tokens, A heads, H hidden size, S slots of a chunk; in one group n sentences of L tokens and q queries.
 """
@@ -31,8 +31,8 @@ class Chunk:
     batch: TokenBatch
     groups: Sequence[TokenGroup]
     slots: slice
-    biases: Sequence[Tensor] | None = None
-    masks: Sequence[Tensor] | None = None
+    biases: Sequence[Tensor] | None
+    masks: Sequence[Tensor] | None
 
     @property
     def member(self) -> int:
@@ -106,8 +106,8 @@ def gradients(chunk: Chunk, of_mixtures: Tensor, of_totals: Tensor, kept: Iterat
 
 
 def _compiled(chunk: Chunk, rows: Tensor) -> native.Library | None:
-    fits = rows.dtype in native.DTYPES and chunk.batch.hidden.dtype in native.DTYPES
-    return native.library() if fits else None
+    in_bf16 = rows.dtype == chunk.batch.hidden.dtype == torch.bfloat16
+    return native.library() if in_bf16 else None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from rocore.config import Config, make_config
 from rocore.data.tokenization import TokenizedSource
 from rocore.encoder.architecture import ARCHITECTURES
 from rocore.encoder.source import Encoder
-from rocore.encoder.tokens import TokenBank, TokenStore
+from rocore.encoder.tokens import TokenBank, TokenBatch, TokenStore
 from rocore.encoder.trunk import hidden_states
 
 NUM_LAYERS = 3
@@ -128,3 +128,40 @@ def relative_error(actual: Tensor, expected: Tensor, scale: float | None = None)
     """Largest difference as a share of the largest expected magnitude, or of `scale`."""
     actual, expected = actual.detach().double(), expected.detach().double()
     return float((actual - expected).abs().max()) / (float(expected.abs().max()) if scale is None else scale)
+
+
+def distance(found: Tensor, expected: Tensor) -> float:
+    """Relative, in the norm of the whole."""
+    return float((found.detach().double() - expected.detach()).norm() / expected.detach().norm())
+
+
+def random_batch(
+    lengths: Sequence[int],
+    hidden_size: int,
+    *,
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+    members: int = 1,
+) -> TokenBatch:
+    """Sentences with random, possibly overlapping spans; each member has them in an order of its own.
+
+    Args:
+        lengths: Of the sentences; member k leaves out the first k of them, where there are that many.
+        hidden_size: H.
+        dtype: Of hidden states.
+        seed: Of spans, hidden states and orders.
+        members: Of the pack.
+    """
+    rng = np.random.default_rng(seed)
+    spans = []
+    for length in lengths:
+        starts = rng.integers(0, length, 2)
+        spans.append([edge for start in starts for edge in (start, min(length, start + rng.integers(1, 3)))])
+    offsets = np.cumsum([0, *lengths])
+    hidden = torch.from_numpy(rng.standard_normal((int(offsets[-1]), hidden_size)).astype(np.float32))
+    store = TokenStore(hidden.to(dtype), offsets, np.array(spans, dtype=np.int64))
+    num_rows = max(1, len(lengths) - members + 1)
+    rows = [rng.permutation(len(lengths))[:num_rows] for _ in range(members)]
+    batch = TokenBank([store], CPU).batch(*rows)
+    assert isinstance(batch, TokenBatch)
+    return batch

@@ -1,7 +1,7 @@
 /* Attention of span tokens to the tokens of their sentence, on processors: what stands between the two products with
  * weights in attention.py, forward and backward. A thread copies a sentence's rows and tokens to its scratch, where
- * they stay in the processor's cache. With matrix units (AMX) and everything in bf16, products are in bf16, summed in
- * fp32; else they are in fp32. Softmax and its gradient are in fp32.
+ * they stay in the processor's cache. Rows and tokens are in bf16; with matrix units (AMX) so are the factors of
+ * products, which are summed in fp32; without, products are in fp32. Softmax and its gradient are in fp32.
  *
  * Shapes: P tokens, A heads, H hidden size, S slots; in one group n sentences of at most L tokens and q queries,
  * R = q A rows each. Built and called by native.py, whose structures are these.
@@ -28,11 +28,10 @@ struct group {
 
 struct batch {
     int64_t num_groups, num_heads, hidden_size, num_slots;
-    int64_t tokens_in_bf16, rows_in_bf16; /* else in fp32 */
     const struct group *groups;
-    const void *tokens;    /* (P, H) */
-    const float *key_mask; /* (P,) 0, or -inf where a group's room isn't filled */
-    void *rows;            /* (A, S, H): read, and replaced by what comes out */
+    const uint16_t *tokens; /* (P, H) */
+    const float *key_mask;  /* (P,) 0, or -inf where a group's room isn't filled */
+    uint16_t *rows;         /* (A, S, H): read, and replaced by what comes out */
 };
 
 /* Of the attention weights, group by group: (n, L, R) what is given, (n, R, L) what is kept for the backward pass. */
@@ -165,19 +164,16 @@ static void differentiate(const struct attention *attention, const struct senten
     mix_tokens(s);
 }
 
-/* Where row r of a sentence stands in (A, S, H). */
-static int64_t place(const struct batch *batch, const struct sentence *s, int64_t r) {
+/* Row r of a sentence, in (A, S, H). */
+static uint16_t *row_of(const struct batch *batch, const struct sentence *s, int64_t r) {
     int64_t head = r % batch->num_heads, slot = s->first_slot + r / batch->num_heads;
-    return (head * batch->num_slots + slot) * batch->hidden_size;
+    return batch->rows + (head * batch->num_slots + slot) * batch->hidden_size;
 }
 
-static void read_tiles(const struct batch *batch, const struct sentence *s, int64_t first_token) {
+static void read_tiles(const struct batch *batch, const struct sentence *s, const uint16_t *tokens) {
     const int64_t size = batch->hidden_size;
-    const uint16_t *tokens = (const uint16_t *)batch->tokens + first_token * size;
-    for (int64_t r = 0; r < s->num_rows; r++) {
-        const uint16_t *row = (const uint16_t *)batch->rows + place(batch, s, r);
-        memcpy(s->tiles->rows + r * s->width, row, size * sizeof(*row));
-    }
+    for (int64_t r = 0; r < s->num_rows; r++)
+        memcpy(s->tiles->rows + r * s->width, row_of(batch, s, r), size * sizeof(*tokens));
     for (int64_t l = 0; l < s->num_tokens; l++) {
         const word *pairs = (const word *)(tokens + l * size);
         for (int64_t h = 0; h < size / 2; h++) s->tiles->columns[h * s->stride + l] = pairs[h];
@@ -195,20 +191,21 @@ static void read_tiles(const struct batch *batch, const struct sentence *s, int6
     }
 }
 
-static void run_sentence(const struct job *job, const struct sentence *s, int64_t first_token) {
+static void run_sentence(const struct job *job, const struct sentence *s, const uint16_t *tokens) {
     const struct batch *batch = job->batch;
     const int64_t size = batch->hidden_size;
     if (s->tiles) {
-        read_tiles(batch, s, first_token);
+        read_tiles(batch, s, tokens);
     } else {
-        for (int64_t l = 0; l < s->num_tokens; l++)
-            read_vector(s->tokens + l * s->width, batch->tokens, (first_token + l) * size, size, batch->tokens_in_bf16);
-        for (int64_t r = 0; r < s->num_rows; r++)
-            read_vector(s->rows + r * s->width, batch->rows, place(batch, s, r), size, batch->rows_in_bf16);
+        for (int64_t l = 0; l < s->num_tokens; l++) widen_vector(s->tokens + l * s->width, tokens + l * size, size);
+        for (int64_t r = 0; r < s->num_rows; r++) {
+            float *row = s->rows + r * s->width;
+            widen_vector(row, row_of(batch, s, r), size);
+            memset(row + size, 0, (s->width - size) * sizeof(*row)); /* the last mixtures may be no numbers */
+        }
     }
     job->step(job->attention, s, job->attention->totals + s->first_slot * batch->num_heads);
-    for (int64_t r = 0; r < s->num_rows; r++)
-        write_vector(batch->rows, place(batch, s, r), s->rows + r * s->width, size, batch->rows_in_bf16);
+    for (int64_t r = 0; r < s->num_rows; r++) round_vector(row_of(batch, s, r), s->rows + r * s->width, size);
 }
 
 static int64_t count_tokens(const float *key_mask, int64_t room) {
@@ -222,7 +219,7 @@ static void *take_sentences(void *argument) {
     const struct batch *batch = job->batch;
     int64_t width = filled_up(batch->hidden_size, VECTORS * LANES), stride = filled_up(job->most_tokens, 2 * TILE);
     int64_t num_rows = filled_up(job->most_rows, TILE);
-    int in_tiles = batch->tokens_in_bf16 && batch->rows_in_bf16 && batch->hidden_size % 2 == 0 && enter_tiles();
+    int in_tiles = batch->hidden_size % 2 == 0 && enter_tiles();
     int64_t sizes[] = {num_rows * width, stride * width, num_rows * stride};
     float *scratch = calloc(2 * (sizes[0] + sizes[1] + sizes[2]), sizeof(float));
     if (!scratch) {
@@ -245,7 +242,7 @@ static void *take_sentences(void *argument) {
             int64_t first_token = group->first_token + i * group->room;
             s.first_slot = group->first_slot + i * group->queries;
             s.num_tokens = count_tokens(batch->key_mask + first_token, s.room);
-            run_sentence(job, &s, first_token);
+            run_sentence(job, &s, batch->tokens + first_token * batch->hidden_size);
             taken = job->next++;
         }
     }

@@ -1,10 +1,9 @@
-/* As many numbers in fp32 as a register of the processor holds, and what is done with them. */
+/* As many numbers in fp32 as a register of the processor holds, what is done with them, and fp32 from and to bf16. */
 
 #ifndef VECTORS_H
 #define VECTORS_H
 
 #include <stdint.h>
-#include <string.h>
 
 #ifdef __AVX512F__
 #define LANES 16
@@ -65,21 +64,9 @@ static inline void round_vector(uint16_t *restrict to, const float *from, int64_
     }
 }
 
-static inline void read_vector(float *to, const void *from, int64_t first, int64_t size, int64_t in_bf16) {
-    if (!in_bf16) {
-        memcpy(to, (const float *)from + first, size * sizeof(float));
-        return;
-    }
-    const uint16_t *halves = (const uint16_t *)from + first;
+static inline void widen_vector(float *restrict to, const uint16_t *from, int64_t size) {
     word *words = (word *)to;
-    for (int64_t h = 0; h < size; h++) words[h] = (uint32_t)halves[h] << 16;
-}
-
-static inline void write_vector(void *to, int64_t first, const float *from, int64_t size, int64_t in_bf16) {
-    if (in_bf16)
-        round_vector((uint16_t *)to + first, from, size);
-    else
-        memcpy((float *)to + first, from, size * sizeof(float));
+    for (int64_t h = 0; h < size; h++) words[h] = (uint32_t)from[h] << 16;
 }
 
 #endif

@@ -2,29 +2,20 @@ import itertools
 import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rocore.encoder import native
 from rocore.encoder.attention import attention_masks, relative_position_bucket, span_attention
 from rocore.encoder.dropout import DropoutMasks
-from rocore.encoder.tokens import TokenBank, TokenBatch, TokenStore
+from rocore.encoder.tokens import TokenBatch
+
+from ..tiny import distance, random_batch
 
 CPU = torch.device("cpu")
 HEADS, HIDDEN = 2, 6
-
-
-@pytest.fixture(params=["compiled", "plain"])
-def either(request, monkeypatch):
-    """What computes the products with tokens."""
-    if request.param == "plain":
-        monkeypatch.setattr(native, "library", lambda: None)
-    elif native.library() is None:
-        pytest.skip("no compiler")
 
 
 def shapes(batch: TokenBatch) -> list[tuple[int, ...]]:
@@ -39,29 +30,6 @@ def test_relative_position_bucket_equals_mpnet(num_buckets: int) -> None:
     relative = torch.arange(-600, 601)
     expected = MPNetEncoder.relative_position_bucket(relative, num_buckets=num_buckets)
     assert torch.equal(relative_position_bucket(relative, num_buckets), expected)
-
-
-def random_batch(lengths: list[int], seed: int, *, members: int = 1) -> TokenBatch:
-    """Sentences with random, possibly overlapping spans; each member has them in an order of its own.
-
-    Args:
-        lengths: Of the sentences; member k leaves out the first k of them, where there are that many.
-        seed: Of spans, hidden states and orders.
-        members: Of the pack.
-    """
-    rng = np.random.default_rng(seed)
-    spans = []
-    for length in lengths:
-        starts = rng.integers(0, length, 2)
-        spans.append([edge for start in starts for edge in (start, min(length, start + rng.integers(1, 3)))])
-    offsets = np.cumsum([0, *lengths])
-    hidden = torch.from_numpy(rng.standard_normal((int(offsets[-1]), HIDDEN)).astype(np.float32))
-    store = TokenStore(hidden, offsets, np.array(spans, dtype=np.int64))
-    num_rows = max(1, len(lengths) - members + 1)
-    rows = [rng.permutation(len(lengths))[:num_rows] for _ in range(members)]
-    batch = TokenBank([store], CPU).batch(*rows)
-    assert isinstance(batch, TokenBatch)
-    return batch
 
 
 def plain_attention(
@@ -87,15 +55,14 @@ def plain_attention(
     return torch.stack(rows)
 
 
-@pytest.mark.usefixtures("either")
 @pytest.mark.parametrize("members", [1, 3])
 @pytest.mark.parametrize("rate", [0.0, 0.3])
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None)
 @given(lengths=st.lists(st.integers(1, 24), min_size=1, max_size=9), seed=st.integers(0, 1000))
 def test_span_attention_random_shapes_equal_plain_loops(
     rate: float, members: int, lengths: list[int], seed: int
 ) -> None:
-    batch = random_batch(lengths, seed, members=members)
+    batch = random_batch(lengths, HIDDEN, seed=seed, members=members)
     generator = torch.Generator().manual_seed(seed)
     query, weight, bias = operands = [
         torch.randn(shape, generator=generator).requires_grad_()
@@ -125,26 +92,24 @@ def test_span_attention_random_shapes_equal_plain_loops(
 
 def test_random_batches_hold_groups_of_several_sentences_of_different_lengths() -> None:
     """Else the test above would be of little worth."""
-    batch = random_batch([5, 9, 24, 3, 17, 8, 8, 11], seed=0)
+    batch = random_batch([5, 9, 24, 3, 17, 8, 8, 11], HIDDEN)
     assert max(group.size for group in batch.groups) > 1
     assert bool((batch.key_mask == -math.inf).any())
 
 
-@pytest.mark.usefixtures("either")
 def test_span_attention_without_gradients_is_the_same() -> None:
-    batch = random_batch([9, 12, 7, 30], seed=0)
+    batch = random_batch([9, 12, 7, 30], HIDDEN)
     query, weight, bias = (torch.randn(shape) for shape in shapes(batch))
     kept = span_attention(query.requires_grad_(), weight, bias, batch, num_heads=HEADS)
     with torch.no_grad():
         assert torch.equal(span_attention(query, weight, bias, batch, num_heads=HEADS), kept)
 
 
-@pytest.mark.usefixtures("either")
 @pytest.mark.parametrize("tokens", [torch.float32, torch.bfloat16])
 def test_span_attention_of_bf16_queries_lies_within_bound(tokens: torch.dtype) -> None:
-    """Under autocast, too, which must not reach into it."""
+    """Under autocast, too, which must not reach into it; in bf16 altogether by C, where there is a compiler."""
     torch.manual_seed(0)
-    batch = random_batch([9, 12, 7, 30, 2], seed=0)
+    batch = random_batch([9, 12, 7, 30, 2], HIDDEN)
     batch = replace(batch, hidden=batch.hidden.to(tokens))
     query, weight, bias = (torch.randn(shape) for shape in shapes(batch))
     operands = [query.bfloat16().requires_grad_(), weight.requires_grad_(), bias.requires_grad_()]
@@ -162,11 +127,6 @@ def test_span_attention_of_bf16_queries_lies_within_bound(tokens: torch.dtype) -
     expected_gradients = torch.autograd.grad((expected * outer.double())[real].sum(), exact)
     for mine, plain in zip(gradients, expected_gradients, strict=True):
         assert distance(mine, plain) < 2**-6
-
-
-def distance(found: Tensor, expected: Tensor) -> float:
-    """Relative, in the norm of the whole."""
-    return float((found.detach().double() - expected.detach()).norm() / expected.detach().norm())
 
 
 def test_dropout_masks_are_scaled_and_drop_at_their_rate() -> None:

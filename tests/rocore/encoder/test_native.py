@@ -1,7 +1,9 @@
-"""The products with tokens that are compiled from C, against plain tensors and fp64."""
+"""Attention's products with tokens in C, as this processor and older ones compute them, against plain tensors."""
 
 import math
 import os
+import platform
+from dataclasses import replace
 from unittest.mock import patch
 
 import numpy as np
@@ -9,101 +11,131 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from rocore.encoder import native
-from rocore.encoder.attention import span_attention
-from rocore.encoder.tokens import TokenBank, TokenBatch, TokenStore
+from rocore.encoder.attention import attention_masks, span_attention
+from rocore.encoder.dropout import DropoutMasks
+from rocore.encoder.token_products import Chunk, mixtures
+from rocore.encoder.tokens import TokenBatch
 
-compiled = pytest.mark.skipif(native.library() is None, reason="no compiler")
+from ..tiny import distance, random_batch
+
+OLDER = {
+    "this-processor": "",
+    "no-matrix-units": "-mno-amx-bf16",
+    "no-avx512": "-mno-amx-bf16 -mno-avx512f",
+}
 
 
-def make_batch(lengths: list[int], hidden_size: int, dtype: torch.dtype, seed: int = 0) -> TokenBatch:
-    """Sentences of the given lengths with random spans of one to three tokens."""
-    rng = np.random.default_rng(seed)
-    spans = []
-    for length in lengths:
-        starts = rng.integers(0, length, 2)
-        spans.append([edge for start in starts for edge in (start, min(length, start + rng.integers(1, 4)))])
-    offsets = np.cumsum([0, *lengths])
-    hidden = torch.from_numpy(rng.standard_normal((int(offsets[-1]), hidden_size))).to(dtype)
-    bank = TokenBank([TokenStore(hidden, offsets, np.array(spans, dtype=np.int64))], torch.device("cpu"))
-    batch = bank.batch(rng.permutation(len(lengths)))
-    assert isinstance(batch, TokenBatch)
-    return batch
+@pytest.fixture(scope="module", params=OLDER)
+def library(request):
+    options = OLDER[request.param]
+    if native.library() is None:
+        pytest.skip("no compiler")
+    if options and platform.machine() != "x86_64":
+        pytest.skip("another kind of processor")
+    with patch.dict(os.environ, {"CC": f"{os.environ.get('CC', 'gcc')} {options}"}):
+        return native.library.__wrapped__()
 
 
 def attend(
-    batch: TokenBatch, num_heads: int, dtype: torch.dtype, *, plain: bool = False
-) -> list[torch.Tensor]:
+    library: native.Library | None, batch: TokenBatch, num_heads: int, rate: float = 0.0
+) -> list[Tensor]:
     """Return the context of real queries and the gradients of query, weight and bias."""
     generator = torch.Generator().manual_seed(0)
     hidden = batch.hidden.shape[1]
-    query = torch.randn(batch.num_slots, hidden, generator=generator).to(dtype).requires_grad_()
+    query = torch.randn(batch.num_slots, hidden, generator=generator).bfloat16().requires_grad_()
     weight = (torch.randn(2 * hidden, hidden, generator=generator) / math.sqrt(hidden)).requires_grad_()
     bias = torch.randn(2 * hidden, generator=generator).requires_grad_()
     outer = torch.randn(batch.num_slots, hidden, generator=generator)
+    masks = attention_masks([DropoutMasks(0)], batch, num_heads, rate)
+    biases = [torch.randn(mask.shape, generator=generator) for mask in masks]
     real = batch.query_slots[batch.spans < 2 * batch.size]
-    library = None if plain else native.library()
     with patch.object(native, "library", lambda: library):
-        context = span_attention(query, weight, bias, batch, num_heads=num_heads)
+        context = span_attention(
+            query,
+            weight,
+            bias,
+            batch,
+            num_heads=num_heads,
+            position_bias=biases,
+            masks=masks if rate else None,
+        )
         gradients = torch.autograd.grad((context.float() * outer)[real].sum(), (query, weight, bias))
     return [context[real].detach(), *gradients]
 
 
-def distance(found: torch.Tensor, expected: torch.Tensor) -> float:
-    return float((found - expected).float().norm() / expected.float().norm())
-
-
-@compiled
 @settings(max_examples=25, deadline=None)
 @given(
     lengths=st.lists(st.one_of(st.integers(1, 40), st.integers(1, 512)), min_size=1, max_size=6),
     num_heads=st.integers(1, 5),
     width=st.integers(1, 40),
-    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+    rate=st.sampled_from([0.0, 0.3]),
     seed=st.integers(0, 100),
 )
-def test_compiled_products_equal_plain_ones(lengths, num_heads, width, dtype, seed):
-    """In fp32 to 1e-5; in bf16 within the rounding of attention weights, which matrix units take in bf16."""
-    batch = make_batch(lengths, num_heads * width, dtype, seed)
-    bound = 1e-5 if dtype == torch.float32 else 2**-6
-    expected = attend(batch, num_heads, dtype, plain=True)
-    for mine, plain in zip(attend(batch, num_heads, dtype), expected, strict=True):
-        assert torch.allclose(mine.float(), plain.float(), rtol=bound, atol=bound * float(plain.abs().max()))
+def test_random_shapes_lie_within_the_rounding_of_bf16(library, lengths, num_heads, width, rate, seed):
+    batch = random_batch(lengths, num_heads * width, dtype=torch.bfloat16, seed=seed)
+    expected = attend(None, batch, num_heads, rate)
+    for mine, plain in zip(attend(library, batch, num_heads, rate), expected, strict=True):
+        bound = 2**-6 * float(plain.abs().max())
+        assert torch.allclose(mine.float(), plain.float(), rtol=2**-6, atol=bound)
 
 
-@compiled
+@settings(max_examples=25, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=9),
+    num_heads=st.integers(1, 5),
+    width=st.integers(1, 40),
+    seed=st.integers(0, 100),
+)
+def test_attention_weights_are_those_of_fp32(library, lengths, num_heads, width, seed):
+    """Their factors are in bf16 already, so that nothing is rounded before the softmax."""
+    batch = random_batch(lengths, num_heads * width, dtype=torch.bfloat16, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.randn(num_heads, batch.num_slots, num_heads * width, generator=generator).bfloat16()
+    masks = attention_masks([DropoutMasks(seed)], batch, num_heads, 0.3)
+    chunk = Chunk(batch, batch.groups, slice(0, batch.num_slots), None, masks)
+    _, totals, found = native.mixtures(library, chunk, rows.clone(), 0.2, keep=True)
+    in_fp32 = replace(chunk, batch=replace(batch, hidden=batch.hidden.float()))
+    _, plain_totals, expected = mixtures(in_fp32, rows.float(), 0.2, keep=True)
+    assert torch.allclose(totals[: chunk.num_filled], plain_totals[: chunk.num_filled], rtol=1e-5, atol=1e-6)
+    for kept, plain in ((found[0], expected[::2]), (found[1], expected[1::2])):
+        parts = kept.split([part.numel() for part in plain])
+        for group, part, of_group in zip(batch.groups, parts, plain, strict=True):
+            tokens = slice(group.first_token, group.first_token + group.size * group.tokens)
+            there = (batch.key_mask[tokens] == 0).view(group.size, group.tokens)
+            mine = part.view(group.size, -1, group.tokens).mT
+            assert torch.allclose(mine[there], of_group[there], rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(("hidden_size", "num_heads"), [(384, 12), (768, 12)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_compiled_products_at_the_encoders_sizes(hidden_size, num_heads, dtype):
-    batch = make_batch(np.random.default_rng(0).integers(1, 72, 50).tolist(), hidden_size, dtype)
-    for mine, plain in zip(
-        attend(batch, num_heads, dtype), attend(batch, num_heads, dtype, plain=True), strict=True
-    ):
-        assert distance(mine, plain) < (1e-5 if dtype == torch.float32 else 2**-7)
+def test_sizes_of_encoders(library, hidden_size, num_heads):
+    lengths = np.random.default_rng(0).integers(1, 72, 50).tolist()
+    batch = random_batch(lengths, hidden_size, dtype=torch.bfloat16)
+    expected = attend(None, batch, num_heads, 0.1)
+    for mine, plain in zip(attend(library, batch, num_heads, 0.1), expected, strict=True):
+        assert distance(mine, plain) < 2**-7
 
 
-@compiled
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_numbers_dont_depend_on_threads(dtype):
+def test_numbers_dont_depend_on_threads(library):
     """Each sentence is one thread's."""
-    batch = make_batch([9, 12, 7, 30, 2, 44, 5], 32, dtype)
+    batch = random_batch([9, 12, 7, 30, 2, 44, 5], 32, dtype=torch.bfloat16)
     found = []
     for num_threads in (1, 2, 5):
         with patch.object(torch, "get_num_threads", lambda threads=num_threads: threads):
-            found.append(attend(batch, 2, dtype))
+            found.append(attend(library, batch, 2))
     for other in found[1:]:
         assert all(map(torch.equal, found[0], other))
 
 
-@compiled
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_what_isnt_a_number_stays_in_its_sentence(dtype):
-    batch = make_batch([9, 12, 30], 32, dtype)
-    good, *_ = attend(batch, 2, dtype)
+def test_what_isnt_a_number_stays_in_its_sentence(library, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # all share a thread's scratch
+    batch = random_batch([9, 12, 30], 30, dtype=torch.bfloat16)
+    good, *_ = attend(library, batch, 2)
     group = batch.groups[0]
     batch.hidden[group.first_token] = math.nan
-    bad, *_ = attend(batch, 2, dtype)
+    bad, *_ = attend(library, batch, 2)
     sentence = batch.spans[batch.spans < 2 * batch.size] // 2
     touched = sentence == sentence[batch.query_slots[: len(sentence)] == group.first_slot]
     assert bool(bad[touched].isnan().all())
