@@ -17,6 +17,7 @@ from benchmarks.peak import peak_gflops
 from benchmarks.plain import PaddedData, PlainTimes, PlainTrainer, pad, seconds_of, tokenized_pools
 from benchmarks.workload import Case, Workload
 from rocore.data.tokenization import TokenizedSource
+from rocore.encoder.token_products import is_compiled
 from rocore.encoder.trunk import run_trunk
 
 ITEM_SIZE = {"bf16": 2, "fp32": 4}
@@ -84,11 +85,22 @@ def paired_rows(task: rocore.TrainingTask, batch_size: int, seed: int = 0) -> li
 
 
 def batching_seconds(task: rocore.TrainingTask, batch_size: int) -> float:
-    """Time `TokenBank.batch` alone over the steps and the feature pass of an epoch."""
+    """Time `TokenBank.batch` alone over the steps and the feature pass of an epoch, with all tokens if they are copied.
+
+    They are where C doesn't read them in their stores.
+    """
+    copied = not is_compiled(task.bank.batch(task.rows[:1]), task.bank.dtype)
     by_length = task.rows[np.argsort(task.bank.lengths[task.rows], kind="stable")]
     groups = [by_length[i : i + FEATURE_BATCH_ROWS] for i in range(0, len(by_length), FEATURE_BATCH_ROWS)]
     groups += paired_rows(task, batch_size)
-    return seconds_of(lambda: [task.bank.batch(rows) for rows in groups])
+
+    def gather() -> None:
+        for rows in groups:
+            batch = task.bank.batch(rows)
+            if copied:
+                _ = batch.hidden
+
+    return seconds_of(gather)
 
 
 def take(pool: TokenizedSource, rows: Any) -> TokenizedSource:

@@ -83,7 +83,7 @@ class RoCORE(nn.Module):
 
     def entity_pair_repr(self, batch: AnyBatch, noise: Noise = ()) -> Float[Tensor, "B D"]:
         """Return h of a batch (1-3), fp32; with dropout where there is `noise`."""
-        with self._products(batch.hidden.device):
+        with self._products(batch.spans.device):
             h: Tensor = self.output_layer(batch, noise)
         return h.float()
 

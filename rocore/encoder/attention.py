@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rocore.encoder.dropout import DropoutMasks
-from rocore.encoder.token_products import Chunk, gradients, mixtures
+from rocore.encoder.token_products import Chunk, gradients, is_compiled, mixtures
 from rocore.encoder.tokens import TokenBatch
 
 
@@ -147,20 +147,20 @@ def _chunks(
 ) -> list[Chunk]:
     """Return the chunks of the query grid, whose queries have the shape (G, H).
 
-    A chunk is a member's whole share: few shapes. In fp32 it is one group, so that what is wide (S A H) stays in the
-    processor's cache.
+    A chunk is a member's whole share: few products, of few shapes. Where plain tensors compute in fp32 it is one group,
+    so that what is wide (S A H) stays in the processor's cache.
     """
-    in_bf16 = query.dtype == torch.bfloat16
+    by_group = query.dtype != torch.bfloat16 and not is_compiled(batch, query.dtype)
     share = len(query) // (batch.groups[-1].member + 1)
     sizes = [1] * len(batch.groups)
-    if in_bf16:
+    if not by_group:
         sizes = [len(list(of_member)) for _, of_member in groupby(batch.groups, lambda group: group.member)]
     chunks = []
     for first, size in zip(accumulate(sizes, initial=0), sizes, strict=False):
         part = slice(first, first + size)
         groups = batch.groups[part]
         first_slot = groups[0].first_slot
-        slots = slice(first_slot, first_slot + share if in_bf16 else groups[-1].slots.stop)
+        slots = slice(first_slot, groups[-1].slots.stop if by_group else first_slot + share)
         given = [None if tensors is None else tensors[part] for tensors in (position_bias, masks)]
         chunks.append(Chunk(batch, groups, slots, *given))
     return chunks

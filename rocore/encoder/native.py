@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,18 +26,23 @@ SWITCH = "ROCORE_NATIVE"
 """An environment variable: 0 has plain tensors compute although there is a compiler."""
 FLAGS = ("-O3", "-march=native", "-shared", "-fPIC", "-pthread")
 BUILD_TIMEOUT_S = 60
+DTYPES = (torch.bfloat16, torch.float32)
+"""Of rows and tokens, the same of both."""
 Library = ctypes.CDLL
 
 
 class _Group(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_int64) for name in ("size", "room", "queries", "first_token", "first_slot")]
+    _fields_ = [(name, ctypes.c_int64) for name in ("size", "room", "queries", "first_slot")]
 
 
 class _Batch(ctypes.Structure):
     _fields_ = [
-        *((name, ctypes.c_int64) for name in ("num_groups", "num_heads", "hidden_size", "num_slots")),
+        *(
+            (name, ctypes.c_int64)
+            for name in ("num_groups", "num_heads", "hidden_size", "num_slots", "in_fp32")
+        ),
         ("groups", ctypes.POINTER(_Group)),
-        *((name, ctypes.c_void_p) for name in ("tokens", "key_mask", "rows")),
+        *((name, ctypes.c_void_p) for name in ("tokens", "lengths", "rows")),
     ]
 
 
@@ -111,20 +117,23 @@ def gradients(
 
 def _run(function: Callable[..., int], chunk: "Chunk", rows: Tensor, attention: _Attention) -> None:
     num_heads, num_slots, hidden_size = rows.shape
-    tokens, key_mask = chunk.batch.hidden, chunk.batch.key_mask
-    groups = [
-        _Group(group.size, group.tokens, group.queries, group.first_token, chunk.within(group).start)
-        for group in chunk.groups
-    ]
-    assert tokens.is_contiguous()
-    assert key_mask.is_contiguous()
+    sentences, groups = chunk.batch.sentences, chunk.groups
+    part = slice(groups[0].first_sentence, groups[-1].first_sentence + groups[-1].size)
+    addresses, lengths = (
+        np.ascontiguousarray(a[part], np.int64) for a in (sentences.addresses, sentences.lengths)
+    )
     batch = _Batch(
         len(groups),
         num_heads,
         hidden_size,
         num_slots,
-        (_Group * len(groups))(*groups),
-        *map(_address, (tokens, key_mask, rows)),
+        rows.dtype == torch.float32,
+        (_Group * len(groups))(
+            *(_Group(each.size, each.tokens, each.queries, chunk.within(each).start) for each in groups)
+        ),
+        addresses.ctypes.data,
+        lengths.ctypes.data,
+        rows.data_ptr(),
     )
     if not function(ctypes.byref(batch), ctypes.byref(attention), torch.get_num_threads()):
         raise MemoryError("attention must have memory for one sentence a thread, but the system gave none")

@@ -64,7 +64,7 @@ class OutputLayer(nn.Module):
             batch: B sentences.
             noise: Where each member's dropout masks come from; none: no dropout.
         """
-        residual = batch.hidden.index_select(0, batch.query_tokens)
+        residual = batch.query_hidden
         context = self._attend(residual, batch, noise)
         attended = self._drop(self.attention_output(context), noise, DropoutKeys.ATTENTION_OUTPUT)
         attended = self.attention_norm((residual + attended).float())

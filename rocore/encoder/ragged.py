@@ -58,6 +58,11 @@ class RaggedBatch:
         return self.lengths.shape[-1]
 
     @property
+    def query_hidden(self) -> Tensor:
+        """Tokens of the queries, (K Q, H)."""
+        return self.hidden.index_select(0, self.query_tokens)
+
+    @property
     def queries_per_member(self) -> int:
         """Q."""
         return self.spans.shape[-1] // self.num_members

@@ -105,9 +105,14 @@ def gradients(chunk: Chunk, of_mixtures: Tensor, of_totals: Tensor, kept: Iterat
     return of_mixtures
 
 
+def is_compiled(batch: TokenBatch, dtype: torch.dtype) -> bool:
+    """Whether C computes a batch's products with rows of that dtype."""
+    both = dtype == batch.sentences.dtype and dtype in native.DTYPES
+    return both and native.library() is not None
+
+
 def _compiled(chunk: Chunk, rows: Tensor) -> native.Library | None:
-    in_bf16 = rows.dtype == chunk.batch.hidden.dtype == torch.bfloat16
-    return native.library() if in_bf16 else None
+    return native.library() if is_compiled(chunk.batch, rows.dtype) else None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Shapes: n sentences and T tokens in a store; B sentences, P tokens, Q span token
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise, repeat
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rocore.data.instance import Rows
 from rocore.encoder.ragged import RaggedBatch, ResidentTokens, room_for
+from rocore.encoder.sentences import Sentences, ragged_arange
 
 SENTENCES_PER_GROUP = 16
 ROW_STEPS = {torch.bfloat16: 128, torch.float32: 8}
@@ -47,8 +48,9 @@ class TokenGroup:
     Attributes:
         member: Whose sentences; 0 outside a pack.
         size: Sentences.
-        tokens: Of the longest of them; each fills as many rows of `TokenBatch.hidden`.
+        tokens: Of the longest of them; each has room for as many in `TokenBatch.hidden`.
         queries: Span tokens of the one with most of them; each fills as many slots of the query grid.
+        first_sentence: Which of `TokenBatch.sentences` is its first.
         first_token: Where the group's rows of `TokenBatch.hidden` begin.
         first_slot: Where its slots of the query grid begin.
     """
@@ -57,6 +59,7 @@ class TokenGroup:
     size: int
     tokens: int
     queries: int
+    first_sentence: int
     first_token: int
     first_slot: int
 
@@ -71,14 +74,13 @@ class TokenBatch:
     """The sentences of one or, in a pack, several members, in groups.
 
     Members follow one another, with equal shares of queries and slots. Within each, queries are the head tokens and
-    then the tail tokens of each sentence in turn; what stands behind the last sentence's is filling, token 0 of the
-    member.
+    then the tail tokens of each sentence in turn; what stands behind the last sentence's is filling, the first token
+    of the member's first sentence.
 
     Attributes:
-        hidden: (P, H) tokens, group by group; a sentence that is shorter than its group's longest repeats its last one.
-        key_mask: (P,) 0 where there is a token, -inf where one is repeated; fp32.
+        sentences: Group by group.
         groups: Member by member.
-        query_tokens: (Q,) index into `hidden`.
+        query_hidden: (Q, H) tokens of the queries.
         query_slots: (Q,) where each query stands in the query grid.
         query_positions: (Q,) position of each query within its sentence.
         spans: (Q,) which span each query belongs to: 2 i is sentence i's head and 2 i + 1 its tail, with i counted in
@@ -87,37 +89,44 @@ class TokenBatch:
         size: B, of all members together.
     """
 
-    hidden: Tensor
-    key_mask: Tensor
+    sentences: Sentences
     groups: tuple[TokenGroup, ...]
-    query_tokens: Tensor
+    query_hidden: Tensor
     query_slots: Tensor
     query_positions: Tensor
     spans: Tensor
     num_slots: int
     size: int
 
+    @property
+    def hidden(self) -> Tensor:
+        """A copy of all tokens, (P, H); a sentence that is shorter than its group's longest repeats its last one."""
+        return self.sentences.padded
+
+    @property
+    def key_mask(self) -> Tensor:
+        """0 where `hidden` has a token, -inf where it repeats one, (P,), fp32."""
+        return self.sentences.key_mask
+
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where the tokens and queries of one member's sentences stand; attributes as of `TokenBatch`, without filling."""
+    """Where the sentences and queries of one member stand; attributes as of `TokenBatch`, without filling.
+
+    Attributes:
+        rows: (B,) of the bank, group by group.
+        room: (B,) as of `Sentences`.
+        query_sentences: (Q,) which of `rows` each query is in.
+    """
 
     rows: Rows
     room: Rows
-    within: Rows
-    repeated: NDArray[np.bool_]
     groups: tuple[TokenGroup, ...]
-    query_tokens: Rows
+    query_sentences: Rows
     query_slots: Rows
     query_positions: Rows
     spans: Rows
     num_slots: int
-
-
-def ragged_arange(lengths: Rows) -> Rows:
-    """Return 0..lengths[0]-1, 0..lengths[1]-1, ... as one array."""
-    ends = np.cumsum(lengths)
-    return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
 
 
 def filled_up(num_rows: int, dtype: torch.dtype) -> int:
@@ -144,52 +153,58 @@ class TokenBank:
         self._spans = np.concatenate([store.spans for store in stores])
         self.num_queries: Rows = self._spans[:, 1] - self._spans[:, 0] + self._spans[:, 3] - self._spans[:, 2]
         self.resident: ResidentTokens | None = None
-        self._hidden: list[Tensor] = []
-        hidden = [store.hidden for store in stores]
-        if device.type != "cpu" or resident:
+        self._hidden = () if device.type != "cpu" or resident else tuple(store.hidden for store in stores)
+        if not self._hidden:
+            hidden = [store.hidden for store in stores]
             first_tokens = np.cumsum([0, *(len(tokens) for tokens in hidden[:-1])])
             starts = self._starts + first_tokens[self._store]
             self.resident = ResidentTokens(hidden, starts, self.lengths, self._spans, device)
-        else:
-            self._hidden = hidden
 
     def batch(self, *rows: Rows) -> AnyBatch:
         """Return the sentences of `rows`, shape (B,), for each member, in that order; B is the same for all."""
         if self.resident is None:
-            return self._gathered(rows)
+            return self._laid_out(rows)
         room = room_for(max(int(self.num_queries[of_member].sum()) for of_member in rows))
         return self.resident.batch(torch.from_numpy(np.stack(rows)).to(self.device), room)
 
-    def _gathered(self, rows: Sequence[Rows]) -> TokenBatch:
+    def _laid_out(self, rows: Sequence[Rows]) -> TokenBatch:
         layouts = [self._layout(of_member) for of_member in rows]
-        first_tokens = np.cumsum([0, *(len(layout.within) for layout in layouts[:-1])]).tolist()
         num_queries = filled_up(max(len(layout.spans) for layout in layouts), self.dtype)
         num_slots = max(layout.num_slots + num_queries - len(layout.spans) for layout in layouts)
+        first_tokens = np.cumsum([0, *(layout.room.sum() for layout in layouts[:-1])]).tolist()
         size, num_members = len(rows[0]), len(rows)
         placed = [
             _placed(
                 layout,
                 member,
+                first_sentence=size * member,
                 first_token=first_token,
                 first_slot=num_slots * member,
-                first_span=2 * size * member,
                 num_queries=num_queries,
                 filling_span=2 * size * num_members,
             )
             for member, (layout, first_token) in enumerate(zip(layouts, first_tokens, strict=True))
         ]
 
-        def joined(name: str) -> Tensor:
-            return torch.from_numpy(np.concatenate([getattr(layout, name) for layout in placed]))
+        def joined(name: str) -> Rows:
+            return np.concatenate([getattr(layout, name) for layout in placed])
 
+        sorted_rows = joined("rows")
+        sentences = Sentences(
+            stores=self._hidden,
+            store=self._store[sorted_rows],
+            first_tokens=self._starts[sorted_rows],
+            lengths=self.lengths[sorted_rows],
+            room=joined("room"),
+        )
+        positions = joined("query_positions")
         return TokenBatch(
-            hidden=self._gather(layouts),
-            key_mask=self._key_mask(layouts),
+            sentences=sentences,
             groups=tuple(group for layout in placed for group in layout.groups),
-            query_tokens=joined("query_tokens"),
-            query_slots=joined("query_slots"),
-            query_positions=joined("query_positions"),
-            spans=joined("spans"),
+            query_hidden=sentences.copy_tokens(joined("query_sentences"), positions),
+            query_slots=torch.from_numpy(joined("query_slots")),
+            query_positions=torch.from_numpy(positions),
+            spans=torch.from_numpy(joined("spans")),
             num_slots=num_slots * num_members,
             size=size * num_members,
         )
@@ -202,26 +217,24 @@ class TokenBank:
         most_queries = [int(self.num_queries[rows[group]].max()) for group in members]
         sorted_rows = rows[order]
         room, query_room = np.repeat(longest, sizes), np.repeat(most_queries, sizes)
-        within = ragged_arange(room)
-        last = np.repeat(self.lengths[sorted_rows] - 1, room)
         queries = self.num_queries[sorted_rows]
         spans = self._spans[sorted_rows].reshape(-1, 2)
         span_lengths = spans[:, 1] - spans[:, 0]
         span = np.repeat(np.arange(len(spans)), span_lengths)
-        positions = spans[span, 0] + ragged_arange(span_lengths)
-        first_tokens = np.cumsum([0, *np.multiply(sizes, longest)]).tolist()
-        first_slots = np.cumsum([0, *np.multiply(sizes, most_queries)]).tolist()
+        firsts = (
+            np.cumsum([0, *sizes]).tolist(),
+            np.cumsum([0, *np.multiply(sizes, longest)]).tolist(),
+            np.cumsum([0, *np.multiply(sizes, most_queries)]).tolist(),
+        )
         return _Layout(
             rows=sorted_rows,
             room=room,
-            within=np.minimum(within, last),
-            repeated=within > last,
-            groups=tuple(map(TokenGroup, repeat(0), sizes, longest, most_queries, first_tokens, first_slots)),
-            query_tokens=(np.cumsum(room) - room)[span // 2] + positions,
+            groups=tuple(map(TokenGroup, repeat(0), sizes, longest, most_queries, *firsts)),
+            query_sentences=span // 2,
             query_slots=np.repeat(np.cumsum(query_room) - query_room, queries) + ragged_arange(queries),
-            query_positions=positions,
+            query_positions=spans[span, 0] + ragged_arange(span_lengths),
             spans=2 * order[span // 2] + span % 2,
-            num_slots=first_slots[-1],
+            num_slots=firsts[-1][-1],
         )
 
     def _group(self, rows: Rows) -> list[Rows]:
@@ -234,37 +247,14 @@ class TokenBank:
                 groups.append(group[np.argsort(self._store[rows[group]], kind="stable")])
         return groups
 
-    def _key_mask(self, layouts: Sequence[_Layout]) -> Tensor:
-        repeated = np.concatenate([layout.repeated for layout in layouts])
-        return torch.from_numpy(np.where(repeated, -np.inf, 0.0).astype(np.float32))
-
-    def _gather(self, layouts: Sequence[_Layout]) -> Tensor:
-        """Copy the tokens of every member out of the stores."""
-        sizes = [len(layout.within) for layout in layouts]
-        out = torch.empty(sum(sizes), self.hidden_size, dtype=self.dtype)
-        for layout, of_member in zip(layouts, torch.split(out, sizes), strict=True):
-            self._gather_into(of_member, layout)
-        return out
-
-    def _gather_into(self, out: Tensor, layout: _Layout) -> None:
-        """Copy a member's tokens; runs of one store are copied at once."""
-        rows, room = layout.rows, layout.room
-        index = np.repeat(self._starts[rows], room) + layout.within
-        ends = np.cumsum(room)
-        edges = [0, *(np.flatnonzero(np.diff(self._store[rows])) + 1).tolist(), len(rows)]
-        for first, end in pairwise(edges):
-            tokens = slice(int(ends[first] - room[first]), int(ends[end - 1]))
-            hidden = self._hidden[int(self._store[rows[first]])]
-            torch.index_select(hidden, 0, torch.from_numpy(index[tokens]), out=out[tokens])
-
 
 def _placed(
     layout: _Layout,
     member: int,
     *,
+    first_sentence: int,
     first_token: int,
     first_slot: int,
-    first_span: int,
     num_queries: int,
     filling_span: int,
 ) -> _Layout:
@@ -276,15 +266,16 @@ def _placed(
             replace(
                 group,
                 member=member,
+                first_sentence=group.first_sentence + first_sentence,
                 first_token=group.first_token + first_token,
                 first_slot=group.first_slot + first_slot,
             )
             for group in layout.groups
         ),
-        query_tokens=_filled(layout.query_tokens, num_queries) + first_token,
+        query_sentences=_filled(layout.query_sentences, num_queries) + first_sentence,
         query_slots=np.append(layout.query_slots, layout.num_slots + filling) + first_slot,
         query_positions=_filled(layout.query_positions, num_queries),
-        spans=_filled(layout.spans + first_span, num_queries, filling_span),
+        spans=_filled(layout.spans + 2 * first_sentence, num_queries, filling_span),
     )
 
 

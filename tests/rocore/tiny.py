@@ -1,6 +1,7 @@
 """Tiny random encoders of each architecture, and random sentences of word pieces for them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -165,3 +166,10 @@ def random_batch(
     batch = TokenBank([store], CPU).batch(*rows)
     assert isinstance(batch, TokenBatch)
     return batch
+
+
+def of_dtype(batch: TokenBatch, dtype: torch.dtype) -> TokenBatch:
+    """The same sentences with hidden states of another dtype."""
+    stores = tuple(store.to(dtype) for store in batch.sentences.stores)
+    query_hidden = batch.query_hidden.to(dtype)
+    return replace(batch, sentences=replace(batch.sentences, stores=stores), query_hidden=query_hidden)

@@ -1,10 +1,10 @@
 /* Attention of span tokens to the tokens of their sentence, on processors: what stands between the two products with
- * weights in attention.py, forward and backward. A thread copies a sentence's rows and tokens to its scratch, where
- * they stay in the processor's cache. Rows and tokens are in bf16; with matrix units (AMX) so are the factors of
- * products, which are summed in fp32; without, products are in fp32. Softmax and its gradient are in fp32.
+ * weights in attention.py, forward and backward, sentence by sentence. Rows and tokens in fp32 are multiplied where they
+ * lie; those in bf16 are copied to the thread's scratch, where they stay in the processor's cache: with matrix units
+ * (AMX) as they are, else widened to fp32. Sums, softmax and its gradient are in fp32.
  *
- * Shapes: P tokens, A heads, H hidden size, S slots; in one group n sentences of at most L tokens and q queries,
- * R = q A rows each. Built and called by native.py, whose structures are these.
+ * Shapes: A heads, H hidden size, S slots; in one group n sentences of at most L tokens and q queries, R = q A rows
+ * each. Built and called by native.py, whose structures are these.
  */
 
 #include <pthread.h>
@@ -23,15 +23,15 @@
 #define MOST_THREADS 512
 
 struct group {
-    int64_t size, room, queries, first_token, first_slot;
+    int64_t size, room, queries, first_slot;
 };
 
 struct batch {
-    int64_t num_groups, num_heads, hidden_size, num_slots;
+    int64_t num_groups, num_heads, hidden_size, num_slots, in_fp32;
     const struct group *groups;
-    const uint16_t *tokens; /* (P, H) */
-    const float *key_mask;  /* (P,) 0, or -inf where a group's room isn't filled */
-    uint16_t *rows;         /* (A, S, H): read, and replaced by what comes out */
+    const void *const *tokens; /* of each sentence, group by group, (lengths[i], H), fp32 or bf16 */
+    const int64_t *lengths;
+    void *rows; /* (A, S, H), as the tokens: read, and replaced by what comes out */
 };
 
 /* Of the attention weights, group by group: (n, L, R) what is given, (n, R, L) what is kept for the backward pass. */
@@ -48,11 +48,13 @@ struct tiles {
     uint32_t *columns, *vertical; /* tokens as columns, (width / 2, stride), and as rows, (stride / 2, width) */
 };
 
-/* One sentence in scratch, filled up to whole blocks. */
+/* One sentence as it is multiplied: rows and tokens in fp32, filled up to whole blocks. */
 struct sentence {
     int64_t num_tokens, room, num_rows, first_slot, first_weight;
-    int64_t width, stride; /* from one row, or token, to the next; from one row's scores to the next */
-    float *rows, *tokens, *scores;
+    int64_t width, stride; /* floats of a row or token; from one row's scores to the next */
+    float **rows, **tokens; /* where each is */
+    float *scores;
+    float *row_scratch, *token_scratch;
     struct tiles *tiles; /* in the place of rows and tokens that are read; null without matrix units */
 };
 
@@ -76,13 +78,13 @@ static void score_tokens(const struct sentence *s) {
     }
     for (int64_t l = 0; l < s->num_tokens; l += COLUMNS) {
         for (int64_t r = 0; r < s->num_rows; r += ROWS) {
-            const float *rows = s->rows + r * s->width, *tokens = s->tokens + l * s->width;
+            float *const *rows = s->rows + r, *const *tokens = s->tokens + l;
             vec block[LANES] = {0};
             for (int64_t h = 0; h < s->width; h += LANES) {
                 vec column[COLUMNS];
-                for (int j = 0; j < COLUMNS; j++) column[j] = load(tokens + j * s->width + h);
+                for (int j = 0; j < COLUMNS; j++) column[j] = load(tokens[j] + h);
                 for (int i = 0; i < ROWS; i++) {
-                    vec row = load(rows + i * s->width + h);
+                    vec row = load(rows[i] + h);
                     for (int j = 0; j < COLUMNS; j++) block[i * COLUMNS + j] += row * column[j];
                 }
             }
@@ -101,7 +103,7 @@ static void mix_tokens(const struct sentence *s) {
             round_vector(scores, s->scores + r * s->stride, s->num_tokens);
             memset(scores + s->num_tokens, 0, (depth - s->num_tokens) * sizeof(*scores));
         }
-        multiply_tiles(s->tiles->scores, s->stride, s->tiles->vertical, s->width, s->rows, s->width,
+        multiply_tiles(s->tiles->scores, s->stride, s->tiles->vertical, s->width, s->row_scratch, s->width,
                        filled_up(s->num_rows, TILE), s->width, depth);
         return;
     }
@@ -110,14 +112,14 @@ static void mix_tokens(const struct sentence *s) {
             vec block[ROWS][VECTORS] = {0};
             for (int64_t l = 0; l < s->num_tokens; l++) {
                 vec token[VECTORS];
-                for (int j = 0; j < VECTORS; j++) token[j] = load(s->tokens + l * s->width + h + j * LANES);
+                for (int j = 0; j < VECTORS; j++) token[j] = load(s->tokens[l] + h + j * LANES);
                 for (int i = 0; i < ROWS; i++) {
                     float score = s->scores[(r + i) * s->stride + l];
                     for (int j = 0; j < VECTORS; j++) block[i][j] += score * token[j];
                 }
             }
             for (int i = 0; i < ROWS; i++)
-                for (int j = 0; j < VECTORS; j++) store(s->rows + (r + i) * s->width + h + j * LANES, block[i][j]);
+                for (int j = 0; j < VECTORS; j++) store(s->rows[r + i] + h + j * LANES, block[i][j]);
         }
     }
 }
@@ -164,16 +166,16 @@ static void differentiate(const struct attention *attention, const struct senten
     mix_tokens(s);
 }
 
-/* Row r of a sentence, in (A, S, H). */
-static uint16_t *row_of(const struct batch *batch, const struct sentence *s, int64_t r) {
+/* Row r of a sentence, in (A, S, H), counted in elements. */
+static int64_t row_of(const struct batch *batch, const struct sentence *s, int64_t r) {
     int64_t head = r % batch->num_heads, slot = s->first_slot + r / batch->num_heads;
-    return batch->rows + (head * batch->num_slots + slot) * batch->hidden_size;
+    return (head * batch->num_slots + slot) * batch->hidden_size;
 }
 
 static void read_tiles(const struct batch *batch, const struct sentence *s, const uint16_t *tokens) {
     const int64_t size = batch->hidden_size;
     for (int64_t r = 0; r < s->num_rows; r++)
-        memcpy(s->tiles->rows + r * s->width, row_of(batch, s, r), size * sizeof(*tokens));
+        memcpy(s->tiles->rows + r * s->width, (uint16_t *)batch->rows + row_of(batch, s, r), size * sizeof(*tokens));
     for (int64_t l = 0; l < s->num_tokens; l++) {
         const word *pairs = (const word *)(tokens + l * size);
         for (int64_t h = 0; h < size / 2; h++) s->tiles->columns[h * s->stride + l] = pairs[h];
@@ -191,26 +193,38 @@ static void read_tiles(const struct batch *batch, const struct sentence *s, cons
     }
 }
 
-static void run_sentence(const struct job *job, const struct sentence *s, const uint16_t *tokens) {
+/* Copy a row or token to scratch, or return it as it lies where it can be multiplied so. */
+static float *read_vector(const struct batch *batch, const struct sentence *s, float *scratch, void *from, int64_t at) {
+    const int64_t size = batch->hidden_size;
+    if (batch->in_fp32 && s->width == size) return (float *)from + at;
+    if (batch->in_fp32)
+        memcpy(scratch, (float *)from + at, size * sizeof(*scratch));
+    else
+        widen_vector(scratch, (uint16_t *)from + at, size);
+    memset(scratch + size, 0, (s->width - size) * sizeof(*scratch)); /* the last mixtures may be no numbers */
+    return scratch;
+}
+
+static void run_sentence(const struct job *job, struct sentence *s, void *tokens) {
     const struct batch *batch = job->batch;
     const int64_t size = batch->hidden_size;
+    for (int64_t r = 0; r < filled_up(s->num_rows, ROWS); r++) s->rows[r] = s->row_scratch + r * s->width;
+    for (int64_t l = 0; l < filled_up(s->num_tokens, COLUMNS); l++) s->tokens[l] = s->token_scratch + l * s->width;
     if (s->tiles) {
         read_tiles(batch, s, tokens);
     } else {
-        for (int64_t l = 0; l < s->num_tokens; l++) widen_vector(s->tokens + l * s->width, tokens + l * size, size);
-        for (int64_t r = 0; r < s->num_rows; r++) {
-            float *row = s->rows + r * s->width;
-            widen_vector(row, row_of(batch, s, r), size);
-            memset(row + size, 0, (s->width - size) * sizeof(*row)); /* the last mixtures may be no numbers */
-        }
+        for (int64_t r = 0; r < s->num_rows; r++)
+            s->rows[r] = read_vector(batch, s, s->rows[r], batch->rows, row_of(batch, s, r));
+        for (int64_t l = 0; l < s->num_tokens; l++)
+            s->tokens[l] = read_vector(batch, s, s->tokens[l], tokens, l * size);
     }
     job->step(job->attention, s, job->attention->totals + s->first_slot * batch->num_heads);
-    for (int64_t r = 0; r < s->num_rows; r++) round_vector(row_of(batch, s, r), s->rows + r * s->width, size);
-}
-
-static int64_t count_tokens(const float *key_mask, int64_t room) {
-    while (room > 1 && key_mask[room - 1] < 0) room--;
-    return room;
+    for (int64_t r = 0; r < s->num_rows; r++) {
+        if (!batch->in_fp32)
+            round_vector((uint16_t *)batch->rows + row_of(batch, s, r), s->rows[r], size);
+        else if (s->width != size)
+            memcpy((float *)batch->rows + row_of(batch, s, r), s->rows[r], size * sizeof(float));
+    }
 }
 
 /* Take one sentence after another that no other thread has taken. */
@@ -219,17 +233,21 @@ static void *take_sentences(void *argument) {
     const struct batch *batch = job->batch;
     int64_t width = filled_up(batch->hidden_size, VECTORS * LANES), stride = filled_up(job->most_tokens, 2 * TILE);
     int64_t num_rows = filled_up(job->most_rows, TILE);
-    int in_tiles = batch->hidden_size % 2 == 0 && enter_tiles();
+    int in_tiles = !batch->in_fp32 && batch->hidden_size % 2 == 0 && enter_tiles();
     int64_t sizes[] = {num_rows * width, stride * width, num_rows * stride};
     float *scratch = calloc(2 * (sizes[0] + sizes[1] + sizes[2]), sizeof(float));
-    if (!scratch) {
+    float **pointers = calloc(num_rows + stride, sizeof(float *));
+    if (!scratch || !pointers) {
         job->failed = 1;
+        free(scratch);
+        free(pointers);
         return NULL;
     }
-    struct sentence s = {.width = width, .stride = stride, .rows = scratch};
-    s.tokens = s.rows + sizes[0];
-    s.scores = s.tokens + sizes[1];
-    struct tiles tiles = {.columns = (uint32_t *)s.tokens, .vertical = (uint32_t *)(s.scores + sizes[2])};
+    struct sentence s = {.width = width, .stride = stride, .rows = pointers, .tokens = pointers + num_rows};
+    s.row_scratch = scratch;
+    s.token_scratch = s.row_scratch + sizes[0];
+    s.scores = s.token_scratch + sizes[1];
+    struct tiles tiles = {.columns = (uint32_t *)s.token_scratch, .vertical = (uint32_t *)(s.scores + sizes[2])};
     tiles.rows = (uint16_t *)(tiles.vertical + sizes[1]);
     tiles.scores = tiles.rows + sizes[0];
     if (in_tiles) s.tiles = &tiles;
@@ -239,15 +257,15 @@ static void *take_sentences(void *argument) {
         s.num_rows = group->queries * batch->num_heads;
         for (int64_t i = 0; i < group->size; i++, sentence++, s.first_weight += s.room * s.num_rows) {
             if (sentence != taken) continue;
-            int64_t first_token = group->first_token + i * group->room;
             s.first_slot = group->first_slot + i * group->queries;
-            s.num_tokens = count_tokens(batch->key_mask + first_token, s.room);
-            run_sentence(job, &s, batch->tokens + first_token * batch->hidden_size);
+            s.num_tokens = batch->lengths[sentence];
+            run_sentence(job, &s, (void *)batch->tokens[sentence]);
             taken = job->next++;
         }
     }
     if (in_tiles) leave_tiles();
     free(scratch);
+    free(pointers);
     return NULL;
 }
 

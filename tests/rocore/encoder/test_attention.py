@@ -1,6 +1,5 @@
 import itertools
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ from rocore.encoder.attention import attention_masks, relative_position_bucket, 
 from rocore.encoder.dropout import DropoutMasks
 from rocore.encoder.tokens import TokenBatch
 
-from ..tiny import distance, random_batch
+from ..tiny import distance, of_dtype, random_batch
 
 CPU = torch.device("cpu")
 HEADS, HIDDEN = 2, 6
@@ -110,7 +109,7 @@ def test_span_attention_of_bf16_queries_lies_within_bound(tokens: torch.dtype) -
     """Under autocast, too, which must not reach into it; in bf16 altogether by C, where there is a compiler."""
     torch.manual_seed(0)
     batch = random_batch([9, 12, 7, 30, 2], HIDDEN)
-    batch = replace(batch, hidden=batch.hidden.to(tokens))
+    batch = of_dtype(batch, tokens)
     query, weight, bias = (torch.randn(shape) for shape in shapes(batch))
     operands = [query.bfloat16().requires_grad_(), weight.requires_grad_(), bias.requires_grad_()]
     exact = [query.bfloat16().double().requires_grad_(), weight.detach().double().requires_grad_()]
@@ -119,7 +118,7 @@ def test_span_attention_of_bf16_queries_lies_within_bound(tokens: torch.dtype) -
     outer = torch.randn(batch.num_slots, HIDDEN).bfloat16()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = span_attention(*operands, batch, num_heads=HEADS)
-    double = replace(batch, hidden=batch.hidden.double())
+    double = of_dtype(batch, torch.float64)
     expected = span_attention(*exact, double, num_heads=HEADS)
     assert found.dtype == torch.bfloat16
     assert distance(found[real], expected[real]) < 2**-6

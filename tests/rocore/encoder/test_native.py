@@ -19,13 +19,17 @@ from rocore.encoder.dropout import DropoutMasks
 from rocore.encoder.token_products import Chunk, mixtures
 from rocore.encoder.tokens import TokenBatch
 
-from ..tiny import distance, random_batch
+from ..tiny import distance, of_dtype, random_batch
 
 OLDER = {
     "this-processor": "",
     "no-matrix-units": "-mno-amx-bf16",
     "no-avx512": "-mno-amx-bf16 -mno-avx512f",
 }
+BOUNDS = {torch.bfloat16: 2**-6, torch.float32: 1e-5}
+WHOLE_BLOCK = 64
+"""Hidden sizes that are multiples of it are multiplied in fp32 where they lie."""
+both_dtypes = pytest.mark.parametrize("dtype", BOUNDS)
 
 
 @pytest.fixture(scope="module", params=OLDER)
@@ -44,8 +48,9 @@ def attend(
 ) -> list[Tensor]:
     """Return the context of real queries and the gradients of query, weight and bias."""
     generator = torch.Generator().manual_seed(0)
-    hidden = batch.hidden.shape[1]
-    query = torch.randn(batch.num_slots, hidden, generator=generator).bfloat16().requires_grad_()
+    hidden = batch.query_hidden.shape[1]
+    query = torch.randn(batch.num_slots, hidden, generator=generator)
+    query = query.to(batch.sentences.dtype).requires_grad_()
     weight = (torch.randn(2 * hidden, hidden, generator=generator) / math.sqrt(hidden)).requires_grad_()
     bias = torch.randn(2 * hidden, generator=generator).requires_grad_()
     outer = torch.randn(batch.num_slots, hidden, generator=generator)
@@ -73,13 +78,16 @@ def attend(
     width=st.integers(1, 40),
     rate=st.sampled_from([0.0, 0.3]),
     seed=st.integers(0, 100),
+    dtype=st.sampled_from(list(BOUNDS)),
 )
-def test_random_shapes_lie_within_the_rounding_of_bf16(library, lengths, num_heads, width, rate, seed):
-    batch = random_batch(lengths, num_heads * width, dtype=torch.bfloat16, seed=seed)
+def test_random_shapes_lie_within_the_rounding_of_their_dtype(
+    library, lengths, num_heads, width, rate, seed, dtype
+):
+    batch = random_batch(lengths, num_heads * width, dtype=dtype, seed=seed)
     expected = attend(None, batch, num_heads, rate)
     for mine, plain in zip(attend(library, batch, num_heads, rate), expected, strict=True):
-        bound = 2**-6 * float(plain.abs().max())
-        assert torch.allclose(mine.float(), plain.float(), rtol=2**-6, atol=bound)
+        bound = BOUNDS[dtype] * float(plain.abs().max())
+        assert torch.allclose(mine.float(), plain.float(), rtol=BOUNDS[dtype], atol=bound)
 
 
 @settings(max_examples=25, deadline=None)
@@ -97,8 +105,9 @@ def test_attention_weights_are_those_of_fp32(library, lengths, num_heads, width,
     masks = attention_masks([DropoutMasks(seed)], batch, num_heads, 0.3)
     chunk = Chunk(batch, batch.groups, slice(0, batch.num_slots), None, masks)
     _, totals, found = native.mixtures(library, chunk, rows.clone(), 0.2, keep=True)
-    in_fp32 = replace(chunk, batch=replace(batch, hidden=batch.hidden.float()))
-    _, plain_totals, expected = mixtures(in_fp32, rows.float(), 0.2, keep=True)
+    in_fp32 = replace(chunk, batch=of_dtype(batch, torch.float32))
+    with patch.object(native, "library", lambda: None):
+        _, plain_totals, expected = mixtures(in_fp32, rows.float(), 0.2, keep=True)
     assert torch.allclose(totals[: chunk.num_filled], plain_totals[: chunk.num_filled], rtol=1e-5, atol=1e-6)
     for kept, plain in ((found[0], expected[::2]), (found[1], expected[1::2])):
         parts = kept.split([part.numel() for part in plain])
@@ -109,18 +118,37 @@ def test_attention_weights_are_those_of_fp32(library, lengths, num_heads, width,
             assert torch.allclose(mine[there], of_group[there], rtol=1e-5, atol=1e-6)
 
 
+@both_dtypes
 @pytest.mark.parametrize(("hidden_size", "num_heads"), [(384, 12), (768, 12)])
-def test_sizes_of_encoders(library, hidden_size, num_heads):
+def test_sizes_of_encoders(library, hidden_size, num_heads, dtype):
     lengths = np.random.default_rng(0).integers(1, 72, 50).tolist()
-    batch = random_batch(lengths, hidden_size, dtype=torch.bfloat16)
+    batch = random_batch(lengths, hidden_size, dtype=dtype)
     expected = attend(None, batch, num_heads, 0.1)
     for mine, plain in zip(attend(library, batch, num_heads, 0.1), expected, strict=True):
-        assert distance(mine, plain) < 2**-7
+        assert distance(mine, plain) < BOUNDS[dtype] / 2
 
 
-def test_numbers_dont_depend_on_threads(library):
+@both_dtypes
+@pytest.mark.parametrize("hidden_size", [30, WHOLE_BLOCK])
+def test_a_pack_of_members_of_different_sizes(library, hidden_size, dtype):
+    """A smaller member's share of the query grid ends with filling."""
+    batch = random_batch([9, 12, 7, 30, 2, 44, 5], hidden_size, dtype=dtype, members=3)
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((batch.num_slots, hidden_size), (3, 2 * hidden_size, hidden_size), (3, 2 * hidden_size))
+    query, weight, bias = (torch.randn(shape, generator=generator) for shape in shapes)
+    real = batch.query_slots[batch.spans < 2 * batch.size]
+    found = []
+    for each in (library, None):
+        with patch.object(native, "library", lambda each=each: each):
+            found.append(span_attention(query.to(dtype), weight / 8, bias, batch, num_heads=2)[real])
+    assert distance(*found) < BOUNDS[dtype]
+
+
+@both_dtypes
+@pytest.mark.parametrize("hidden_size", [32, WHOLE_BLOCK])
+def test_numbers_dont_depend_on_threads(library, hidden_size, dtype):
     """Each sentence is one thread's."""
-    batch = random_batch([9, 12, 7, 30, 2, 44, 5], 32, dtype=torch.bfloat16)
+    batch = random_batch([9, 12, 7, 30, 2, 44, 5], hidden_size, dtype=dtype)
     found = []
     for num_threads in (1, 2, 5):
         with patch.object(torch, "get_num_threads", lambda threads=num_threads: threads):
@@ -129,12 +157,14 @@ def test_numbers_dont_depend_on_threads(library):
         assert all(map(torch.equal, found[0], other))
 
 
-def test_what_isnt_a_number_stays_in_its_sentence(library, monkeypatch):
+@both_dtypes
+@pytest.mark.parametrize("hidden_size", [30, WHOLE_BLOCK])
+def test_what_isnt_a_number_stays_in_its_sentence(library, monkeypatch, hidden_size, dtype):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # all share a thread's scratch
-    batch = random_batch([9, 12, 30], 30, dtype=torch.bfloat16)
+    batch = random_batch([9, 12, 30], hidden_size, dtype=dtype)
     good, *_ = attend(library, batch, 2)
-    group = batch.groups[0]
-    batch.hidden[group.first_token] = math.nan
+    group, sentences = batch.groups[0], batch.sentences
+    sentences.stores[0][sentences.first_tokens[0]] = math.nan
     bad, *_ = attend(library, batch, 2)
     sentence = batch.spans[batch.spans < 2 * batch.size] // 2
     touched = sentence == sentence[batch.query_slots[: len(sentence)] == group.first_slot]

@@ -41,7 +41,7 @@ def test_output_layer_dropout_is_applied_at_its_rate(tiny_encoder: Callable[[str
     encoder = tiny_encoder("bert")
     batch = bank_of(encoder, source_of(), 2).batch(ROWS)
     layer = OutputLayer(encoder, 2, dropout=1 - 1e-9)
-    residual = batch.hidden[batch.query_tokens]
+    residual = batch.query_hidden
     alone = layer.output_norm(layer.attention_norm(residual))
     expected = torch.stack([alone[batch.spans == span].amax(0) for span in range(2 * len(ROWS))])
     assert torch.allclose(layer(batch, [DropoutMasks(0)]), expected.view(len(ROWS), -1), atol=1e-5)

@@ -2,14 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from rocore.encoder.tokens import (
-    ROW_STEPS,
-    SENTENCES_PER_GROUP,
-    TokenBank,
-    TokenGroup,
-    TokenStore,
-    ragged_arange,
-)
+from rocore.encoder.sentences import ragged_arange
+from rocore.encoder.tokens import ROW_STEPS, SENTENCES_PER_GROUP, TokenBank, TokenGroup, TokenStore
 
 CPU = torch.device("cpu")
 STEP = ROW_STEPS[torch.float32]
@@ -66,28 +60,28 @@ def test_batch_hand_case(bank: TokenBank) -> None:
     """Rows 1 and 0, three span tokens each, are one group, the shorter first; row 2, with four, is another."""
     batch = bank.batch(np.array([1, 2, 0]))
     assert batch.groups == (
-        TokenGroup(member=0, size=2, tokens=4, queries=3, first_token=0, first_slot=0),
-        TokenGroup(member=0, size=1, tokens=3, queries=4, first_token=8, first_slot=6),
+        TokenGroup(member=0, size=2, tokens=4, queries=3, first_sentence=0, first_token=0, first_slot=0),
+        TokenGroup(member=0, size=1, tokens=3, queries=4, first_sentence=2, first_token=8, first_slot=6),
     )
     assert batch.key_mask.tolist() == [0, 0, -np.inf, -np.inf, *[0] * 7]
     num_queries = 10
     assert batch.query_positions[:num_queries].tolist() == [0, 1, 1, 1, 2, 0, 2, 0, 1, 2]
-    assert batch.query_tokens[:num_queries].tolist() == [0, 1, 1, 5, 6, 4, 10, 8, 9, 10]
+    assert batch.query_hidden[:num_queries, 0].tolist() == [4, 5, 5, 1, 2, 0, 102, 100, 101, 102]
     assert batch.query_slots.tolist() == list(range(2 * STEP))
     assert batch.spans[:num_queries].tolist() == [0, 0, 1, 4, 4, 5, 2, 3, 3, 3]
     assert batch.spans[num_queries:].unique().tolist() == [6]
-    assert batch.num_slots == len(batch.query_tokens) == 2 * STEP
+    assert batch.num_slots == len(batch.query_hidden) == 2 * STEP
 
 
 def test_batch_of_a_pack_holds_member_after_member(bank: TokenBank) -> None:
     batch = bank.batch(np.array([1]), np.array([2]))
     assert batch.hidden[:, 0].tolist() == [4, 5, 100, 101, 102]
     assert batch.groups == (
-        TokenGroup(member=0, size=1, tokens=2, queries=3, first_token=0, first_slot=0),
-        TokenGroup(member=1, size=1, tokens=3, queries=4, first_token=2, first_slot=STEP),
+        TokenGroup(member=0, size=1, tokens=2, queries=3, first_sentence=0, first_token=0, first_slot=0),
+        TokenGroup(member=1, size=1, tokens=3, queries=4, first_sentence=1, first_token=2, first_slot=STEP),
     )
-    assert batch.query_tokens[:3].tolist() == [0, 1, 1]
-    assert batch.query_tokens[STEP : STEP + 4].tolist() == [4, 2, 3, 4]
+    assert batch.query_hidden[:4, 0].tolist() == [4, 5, 5, 4]  # the last of them is filling
+    assert batch.query_hidden[STEP : STEP + 5, 0].tolist() == [102, 100, 101, 102, 100]
     assert batch.query_slots[STEP : STEP + 4].tolist() == [8, 9, 10, 11]
     assert batch.spans[STEP : STEP + 4].tolist() == [2, 3, 3, 3]
 
@@ -104,7 +98,7 @@ def test_batch_many_sentences_fall_into_groups_that_hold_each_once() -> None:
     assert len(batch.groups) < 15
     heads = [int((batch.spans == 2 * i).sum()) for i in range(100)]
     assert heads == [spans[row][1] for row in rows]
-    first = [batch.hidden[batch.query_tokens[batch.spans == 2 * i][0], 0].item() for i in range(100)]
+    first = [batch.query_hidden[batch.spans == 2 * i][0, 0].item() for i in range(100)]
     starts = [*np.cumsum([0, *lengths[:39]]), *(9000 + np.cumsum([0, *lengths[40:-1]]))]
     assert first == [starts[row] for row in rows]
 
