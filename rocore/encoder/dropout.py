@@ -30,8 +30,8 @@ class DropoutMasks:
         words = np.random.SFC64([self._seed, self._num_drawn]).random_raw(-(-size // 4))  # of 64 bits
         self._num_drawn += 1
         drawn = torch.from_numpy(words.astype("<u8", copy=False).view("<i2")[:size]).view(shape)
-        scale = torch.tensor(LEVELS / (LEVELS - dropped), dtype=dtype)
-        return torch.where(drawn >= dropped - LEVELS // 2, scale, torch.zeros((), dtype=dtype))
+        kept = torch.ge(drawn, dropped - LEVELS // 2, out=torch.empty(shape, dtype=dtype))
+        return kept.mul_(LEVELS / (LEVELS - dropped))
 
 
 class DropoutKeys:

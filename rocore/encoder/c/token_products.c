@@ -18,7 +18,7 @@
 
 #define ROWS 4
 #define COLUMNS (LANES / ROWS) /* of a block of scores: it has as many sums as a vector has lanes */
-#define VECTORS 4              /* of a row, in a block of mixtures */
+#define VECTORS 4 /* of a row, in a block of mixtures */
 #define NO_SCORE -1e30f
 #define MOST_THREADS 512
 
@@ -76,11 +76,12 @@ static void score_tokens(const struct sentence *s) {
                        filled_up(s->num_rows, TILE), filled_up(s->num_tokens, TILE), s->width);
         return;
     }
-    for (int64_t l = 0; l < s->num_tokens; l += COLUMNS) {
-        for (int64_t r = 0; r < s->num_rows; r += ROWS) {
+    for (int64_t r = 0; r < s->num_rows; r += ROWS) {
+        for (int64_t l = 0; l < s->num_tokens; l += COLUMNS) {
             float *const *rows = s->rows + r, *const *tokens = s->tokens + l;
-            vec block[LANES] = {0};
-            for (int64_t h = 0; h < s->width; h += LANES) {
+            vec block[LANES];
+            for (int i = 0; i < LANES; i++) block[i] = load(rows[i / COLUMNS]) * load(tokens[i % COLUMNS]);
+            for (int64_t h = LANES; h < s->width; h += LANES) {
                 vec column[COLUMNS];
                 for (int j = 0; j < COLUMNS; j++) column[j] = load(tokens[j] + h);
                 for (int i = 0; i < ROWS; i++) {
@@ -89,7 +90,8 @@ static void score_tokens(const struct sentence *s) {
                 }
             }
             vec total = sums(block);
-            for (int i = 0; i < LANES; i++) s->scores[(r + i / COLUMNS) * s->stride + l + i % COLUMNS] = total[i];
+            for (int i = 0; i < ROWS; i++)
+                memcpy(s->scores + (r + i) * s->stride + l, (float *)&total + i * COLUMNS, COLUMNS * sizeof(float));
         }
     }
 }
@@ -109,8 +111,11 @@ static void mix_tokens(const struct sentence *s) {
     }
     for (int64_t h = 0; h < s->width; h += VECTORS * LANES) {
         for (int64_t r = 0; r < s->num_rows; r += ROWS) {
-            vec block[ROWS][VECTORS] = {0};
-            for (int64_t l = 0; l < s->num_tokens; l++) {
+            vec block[ROWS][VECTORS];
+            for (int i = 0; i < ROWS; i++)
+                for (int j = 0; j < VECTORS; j++)
+                    block[i][j] = s->scores[(r + i) * s->stride] * load(s->tokens[0] + h + j * LANES);
+            for (int64_t l = 1; l < s->num_tokens; l++) {
                 vec token[VECTORS];
                 for (int j = 0; j < VECTORS; j++) token[j] = load(s->tokens[l] + h + j * LANES);
                 for (int i = 0; i < ROWS; i++) {
@@ -125,12 +130,31 @@ static void mix_tokens(const struct sentence *s) {
 }
 
 static void softmax(float *scores, int64_t size) {
-    float most = scores[0], total = 0;
-    for (int64_t l = 1; l < size; l++) most = scores[l] > most ? scores[l] : most;
-    for (int64_t l = size; l < filled_up(size, LANES); l++) scores[l] = NO_SCORE;
-    for (int64_t l = 0; l < size; l += LANES) store(scores + l, exponential(load(scores + l) - most));
-    for (int64_t l = 0; l < size; l++) total += scores[l];
-    for (int64_t l = 0; l < size; l++) scores[l] /= total;
+    const int64_t filled = filled_up(size, LANES);
+    for (int64_t l = size; l < filled; l++) scores[l] = NO_SCORE;
+    vec most = load(scores), total = {0};
+    for (int64_t l = LANES; l < filled; l += LANES) most = larger(load(scores + l), most);
+    const float of_all = largest(most);
+    for (int64_t l = 0; l < filled; l += LANES) {
+        vec weights = exponential(load(scores + l) - of_all);
+        total += weights;
+        store(scores + l, weights);
+    }
+    const float share = 1 / sum(total);
+    for (int64_t l = 0; l < filled; l += LANES) store(scores + l, load(scores + l) * share);
+}
+
+/* Multiply a row's weights with its masks and return their sum. */
+static float drop(const struct sentence *s, float *weights, const float *masks) {
+    vec total = {0};
+    for (int64_t l = 0; l < s->num_tokens; l += LANES) {
+        vec factors = {0};
+        for (int i = 0; i < LANES && l + i < s->num_tokens; i++) factors[i] = masks[(l + i) * s->num_rows];
+        vec dropped = load(weights + l) * factors;
+        total += dropped;
+        store(weights + l, dropped);
+    }
+    return sum(total);
 }
 
 static void mix(const struct attention *attention, const struct sentence *s, float *totals) {
@@ -143,11 +167,7 @@ static void mix(const struct attention *attention, const struct sentence *s, flo
             for (int64_t l = 0; l < s->num_tokens; l++) scores[l] += attention->biases[given + l * s->num_rows];
         softmax(scores, s->num_tokens);
         if (attention->weights) memcpy(attention->weights + kept, scores, s->num_tokens * sizeof(float));
-        totals[r] = 1;
-        if (!attention->masks) continue;
-        totals[r] = 0;
-        for (int64_t l = 0; l < s->num_tokens; l++)
-            totals[r] += scores[l] *= attention->masks[given + l * s->num_rows];
+        totals[r] = attention->masks ? drop(s, scores, attention->masks + given) : 1;
         if (attention->dropped) memcpy(attention->dropped + kept, scores, s->num_tokens * sizeof(float));
     }
     mix_tokens(s);

@@ -21,10 +21,15 @@ static inline vec load(const float *from) { return *(const vec *)from; }
 
 static inline void store(float *to, vec values) { *(vec *)to = values; }
 
-/* Lane i of the result is the sum of vectors[i]. */
-static inline vec sums(vec vectors[LANES]) {
+static inline ints lanes(void) {
     ints lane;
     for (int i = 0; i < LANES; i++) lane[i] = i;
+    return lane;
+}
+
+/* Lane i of the result is the sum of vectors[i]. */
+static inline vec sums(vec vectors[LANES]) {
+    ints lane = lanes();
 #pragma GCC unroll 4
     for (int distance = LANES / 2; distance; distance /= 2) {
         ints of_second = ((lane & distance) != 0) & LANES;
@@ -36,6 +41,24 @@ static inline vec sums(vec vectors[LANES]) {
         }
     }
     return vectors[0];
+}
+
+static inline float sum(vec values) {
+#pragma GCC unroll 4
+    for (int distance = LANES / 2; distance; distance /= 2) values += __builtin_shuffle(values, lanes() ^ distance);
+    return values[0];
+}
+
+static inline vec larger(vec first, vec second) {
+    ints use_first = first > second;
+    return (vec)(((ints)first & use_first) | ((ints)second & ~use_first));
+}
+
+static inline float largest(vec values) {
+#pragma GCC unroll 4
+    for (int distance = LANES / 2; distance; distance /= 2)
+        values = larger(values, __builtin_shuffle(values, lanes() ^ distance));
+    return values[0];
 }
 
 /* e^x for x <= 0, within 2e-7 of it: 2^k e^t with |t| <= ln(2) / 2, and e^t by its series. */
