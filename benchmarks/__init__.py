@@ -3,8 +3,6 @@
 Importing this package sets what the `rocore` command sets in the environment, before torch reads it.
 """
 
-import os
+import rocore
 
-from rocore.commands.main import ENVIRONMENT
-
-os.environ.update(ENVIRONMENT | dict(os.environ))
+rocore.set_environment()

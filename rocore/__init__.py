@@ -16,6 +16,7 @@ from rocore.errors import (
     EncoderError,
     RocoreError,
 )
+from rocore.process import set_environment
 
 if TYPE_CHECKING:
     from rocore.downloads import cache_root
@@ -115,6 +116,7 @@ __all__ = [
     "progress_bars",
     "run_packed_epoch",
     "save_run",
+    "set_environment",
     "set_threads",
     "settle_precision",
     "train_run",

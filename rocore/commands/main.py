@@ -1,7 +1,6 @@
 """The command `rocore`: sub-commands come from the entry-point group `rocore.commands`, loaded on demand."""
 
 import difflib
-import os
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import NoReturn
@@ -9,21 +8,10 @@ from typing import NoReturn
 import click
 
 from rocore.errors import RocoreError
+from rocore.process import set_environment
 
 GROUP = "rocore.commands"
 INTERRUPTED = 130
-ENVIRONMENT = {
-    "TOKENIZERS_PARALLELISM": "false",  # its threads deadlock after a fork, and trials share the cores
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "TRANSFORMERS_VERBOSITY": "error",
-    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256",  # batches differ in shape: the default of 1024 keeps gigabytes
-    # Threads that spin for long cost several times their work on shared cores; ones that don't spin at all cost a
-    # third of a joint step's time on idle ones. This is some tens of microseconds.
-    "GOMP_SPINCOUNT": "20000",
-}
-"""Read by libraries when they are imported; what the user has set stays."""
-
 
 EPILOG = """\b
 Start here:
@@ -107,8 +95,7 @@ class CommandGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the sub-command; errors that a user can act on end without a traceback."""
-        for name, value in ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
+        set_environment()
         try:
             return super().invoke(ctx)
         except RocoreError as error:

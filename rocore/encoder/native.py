@@ -1,6 +1,6 @@
 """Builds c/token_products.c and calls it; where that can't be, plain tensors compute the same (token_products.py).
 
-For bf16 alone. Built anew by every process that needs it, in half a second, for the processor it is on: nothing is
+Built anew by every process that needs it, in half a second, for the processor it is on: nothing is
 kept that could be of another processor or another version.
 """
 

@@ -58,7 +58,8 @@ class Sentences:
 
     @cached_property
     def addresses(self) -> Rows:
-        """Where each sentence begins in the process's memory, (n,), bytes."""
+        """Where each sentence begins in the process's memory, (n,), bytes; its tokens follow without gaps."""
+        assert all(store.is_contiguous() for store in self.stores)
         bases = np.array([store.data_ptr() for store in self.stores])
         return bases[self.store] + self.first_tokens * (self.stores[0].shape[1] * self.dtype.itemsize)
 

@@ -1,7 +1,7 @@
 """Products of folded queries with the tokens of their sentence, forward and backward, on the CPU.
 
-They are what attention.py needs between its two products with weights. In bf16, where GCC is at hand,
-c/token_products.c computes them, sentence by sentence; else plain tensors do, group by group, in fp32 as fast as C.
+They are what attention.py needs between its two products with weights. Where GCC is at hand c/token_products.c
+computes them, sentence by sentence, and reads tokens where they lie; else plain tensors do, group by group, on a copy.
 
 Shapes: P tokens, A heads, H hidden size, S slots of a chunk; in one group n sentences of L tokens and q queries.
 """

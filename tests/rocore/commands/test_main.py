@@ -10,8 +10,9 @@ import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
-from rocore.commands.main import ENVIRONMENT, GROUP, CommandGroup, main
+from rocore.commands.main import GROUP, CommandGroup, main
 from rocore.errors import ConfigError, DivergedError
+from rocore.process import ENVIRONMENT
 
 
 @click.command()

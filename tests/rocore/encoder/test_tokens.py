@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 
-from rocore.encoder.sentences import ragged_arange
 from rocore.encoder.tokens import ROW_STEPS, SENTENCES_PER_GROUP, TokenBank, TokenGroup, TokenStore
 
 CPU = torch.device("cpu")
@@ -21,14 +20,6 @@ def bank() -> TokenBank:
     """Rows 0 and 1 in one store, 2 in another."""
     first = store([4, 2], [(1, 3, 0, 1), (0, 2, 1, 2)])
     return TokenBank([first, store([3], [(2, 3, 0, 3)], first=100)], CPU)
-
-
-@pytest.mark.parametrize(
-    ("lengths", "expected"),
-    [([], []), ([0], []), ([3], [0, 1, 2]), ([1, 3, 2], [0, 0, 1, 2, 0, 1]), ([2, 0, 1], [0, 1, 0])],
-)
-def test_ragged_arange_hand_value(lengths: list[int], expected: list[int]) -> None:
-    assert ragged_arange(np.array(lengths, dtype=np.int64)).tolist() == expected
 
 
 def test_bank_numbers_rows_across_stores(bank: TokenBank) -> None:
