@@ -1,9 +1,11 @@
-"""Attention's products with tokens in C, as this processor and older ones compute them, against plain tensors."""
+"""Attention's products with tokens in C, as this processor and others compute them, against plain tensors."""
 
 import math
 import os
 import platform
+import shlex
 from dataclasses import replace
+from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -21,10 +23,12 @@ from rocore.encoder.tokens import TokenBatch
 
 from ..tiny import distance, of_dtype, random_batch
 
-OLDER = {
+EMULATED = Path(__file__).parent / "emulated_tiles.h"
+BUILDS = {
     "this-processor": "",
     "no-matrix-units": "-mno-amx-bf16",
     "no-avx512": "-mno-amx-bf16 -mno-avx512f",
+    "emulated-matrix-units": f"-include {shlex.quote(str(EMULATED))} -D__AMX_BF16__",
 }
 BOUNDS = {torch.bfloat16: 2**-6, torch.float32: 1e-5}
 WHOLE_BLOCK = 64
@@ -32,9 +36,9 @@ WHOLE_BLOCK = 64
 both_dtypes = pytest.mark.parametrize("dtype", BOUNDS)
 
 
-@pytest.fixture(scope="module", params=OLDER)
+@pytest.fixture(scope="module", params=BUILDS)
 def library(request):
-    options = OLDER[request.param]
+    options = BUILDS[request.param]
     if native.library() is None:
         pytest.skip("no compiler")
     if options and platform.machine() != "x86_64":
