@@ -22,6 +22,6 @@ ENVIRONMENT = {
 
 
 def set_environment() -> None:
-    """Set what isn't set yet; torch must not be imported before."""
+    """Set what isn't set yet; libraries that are imported already may not see it."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)

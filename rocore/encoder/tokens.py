@@ -153,12 +153,14 @@ class TokenBank:
         self._spans = np.concatenate([store.spans for store in stores])
         self.num_queries: Rows = self._spans[:, 1] - self._spans[:, 0] + self._spans[:, 3] - self._spans[:, 2]
         self.resident: ResidentTokens | None = None
-        self._hidden = () if device.type != "cpu" or resident else tuple(store.hidden for store in stores)
-        if not self._hidden:
-            hidden = [store.hidden for store in stores]
+        self._hidden: tuple[Tensor, ...] = ()
+        hidden = [store.hidden for store in stores]
+        if device.type != "cpu" or resident:
             first_tokens = np.cumsum([0, *(len(tokens) for tokens in hidden[:-1])])
             starts = self._starts + first_tokens[self._store]
             self.resident = ResidentTokens(hidden, starts, self.lengths, self._spans, device)
+        else:
+            self._hidden = tuple(hidden)
 
     def batch(self, *rows: Rows) -> AnyBatch:
         """Return the sentences of `rows`, shape (B,), for each member, in that order; B is the same for all."""

@@ -18,7 +18,7 @@
 
 #define ROWS 4
 #define COLUMNS (LANES / ROWS) /* of a block of scores: it has as many sums as a vector has lanes */
-#define VECTORS 4 /* of a row, in a block of mixtures */
+#define VECTORS 4              /* of a row, in a block of mixtures */
 #define NO_SCORE -1e30f
 #define MOST_THREADS 512
 
@@ -52,9 +52,9 @@ struct tiles {
 struct sentence {
     int64_t num_tokens, room, num_rows, first_slot, first_weight;
     int64_t width, stride; /* floats of a row or token; from one row's scores to the next */
-    float **rows, **tokens; /* where each is */
-    float *scores;
-    float *row_scratch, *token_scratch;
+    float **rows;          /* where each is */
+    const float **tokens;
+    float *scores, *row_scratch, *token_scratch;
     struct tiles *tiles; /* in the place of rows and tokens that are read; null without matrix units */
 };
 
@@ -78,7 +78,8 @@ static void score_tokens(const struct sentence *s) {
     }
     for (int64_t r = 0; r < s->num_rows; r += ROWS) {
         for (int64_t l = 0; l < s->num_tokens; l += COLUMNS) {
-            float *const *rows = s->rows + r, *const *tokens = s->tokens + l;
+            float *const *rows = s->rows + r;
+            const float *const *tokens = s->tokens + l;
             vec block[LANES];
             for (int i = 0; i < LANES; i++) block[i] = load(rows[i / COLUMNS]) * load(tokens[i % COLUMNS]);
             for (int64_t h = LANES; h < s->width; h += LANES) {
@@ -214,18 +215,19 @@ static void read_tiles(const struct batch *batch, const struct sentence *s, cons
 }
 
 /* Copy a row or token to scratch, or return it as it lies where it can be multiplied so. */
-static float *read_vector(const struct batch *batch, const struct sentence *s, float *scratch, void *from, int64_t at) {
+static const float *read_vector(const struct batch *batch, const struct sentence *s, float *scratch, const void *from,
+                                int64_t at) {
     const int64_t size = batch->hidden_size;
-    if (batch->in_fp32 && s->width == size) return (float *)from + at;
+    if (batch->in_fp32 && s->width == size) return (const float *)from + at;
     if (batch->in_fp32)
-        memcpy(scratch, (float *)from + at, size * sizeof(*scratch));
+        memcpy(scratch, (const float *)from + at, size * sizeof(*scratch));
     else
-        widen_vector(scratch, (uint16_t *)from + at, size);
+        widen_vector(scratch, (const uint16_t *)from + at, size);
     memset(scratch + size, 0, (s->width - size) * sizeof(*scratch)); /* the last mixtures may be no numbers */
     return scratch;
 }
 
-static void run_sentence(const struct job *job, struct sentence *s, void *tokens) {
+static void run_sentence(const struct job *job, struct sentence *s, const void *tokens) {
     const struct batch *batch = job->batch;
     const int64_t size = batch->hidden_size;
     for (int64_t r = 0; r < filled_up(s->num_rows, ROWS); r++) s->rows[r] = s->row_scratch + r * s->width;
@@ -233,10 +235,10 @@ static void run_sentence(const struct job *job, struct sentence *s, void *tokens
     if (s->tiles) {
         read_tiles(batch, s, tokens);
     } else {
-        for (int64_t r = 0; r < s->num_rows; r++)
-            s->rows[r] = read_vector(batch, s, s->rows[r], batch->rows, row_of(batch, s, r));
+        for (int64_t r = 0; r < s->num_rows; r++) /* rows are replaced where they lie, tokens are read alone */
+            s->rows[r] = (float *)read_vector(batch, s, s->rows[r], batch->rows, row_of(batch, s, r));
         for (int64_t l = 0; l < s->num_tokens; l++)
-            s->tokens[l] = read_vector(batch, s, s->tokens[l], tokens, l * size);
+            s->tokens[l] = read_vector(batch, s, s->token_scratch + l * s->width, tokens, l * size);
     }
     job->step(job->attention, s, job->attention->totals + s->first_slot * batch->num_heads);
     for (int64_t r = 0; r < s->num_rows; r++) {
@@ -263,7 +265,8 @@ static void *take_sentences(void *argument) {
         free(pointers);
         return NULL;
     }
-    struct sentence s = {.width = width, .stride = stride, .rows = pointers, .tokens = pointers + num_rows};
+    struct sentence s = {.width = width, .stride = stride, .rows = pointers};
+    s.tokens = (const float **)(pointers + num_rows);
     s.row_scratch = scratch;
     s.token_scratch = s.row_scratch + sizes[0];
     s.scores = s.token_scratch + sizes[1];
@@ -279,7 +282,7 @@ static void *take_sentences(void *argument) {
             if (sentence != taken) continue;
             s.first_slot = group->first_slot + i * group->queries;
             s.num_tokens = batch->lengths[sentence];
-            run_sentence(job, &s, (void *)batch->tokens[sentence]);
+            run_sentence(job, &s, batch->tokens[sentence]);
             taken = job->next++;
         }
     }

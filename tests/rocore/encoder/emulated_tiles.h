@@ -16,6 +16,8 @@
 
 #define ROW_BYTES 64
 
+int emulated_products; /* how many there were, as long as threads don't meet */
+
 static __thread uint32_t emulated[8][16][16];
 
 static inline void load_tile(int tile, const char *from, int64_t stride) {
@@ -35,6 +37,7 @@ static inline float widened(uint32_t bits) {
 
 /* Each number of `sums` grows by a row of `rows` times a column of `columns`, in pairs of bf16. */
 static inline void multiply_pairs(int sums, int rows, int columns) {
+    emulated_products++;
     for (int m = 0; m < 16; m++) {
         for (int n = 0; n < 16; n++) {
             float sum;

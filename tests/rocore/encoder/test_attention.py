@@ -1,5 +1,6 @@
 import itertools
 import math
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from rocore.encoder import native
 from rocore.encoder.attention import attention_masks, relative_position_bucket, span_attention
 from rocore.encoder.dropout import DropoutMasks
 from rocore.encoder.tokens import TokenBatch
@@ -54,13 +56,15 @@ def plain_attention(
     return torch.stack(rows)
 
 
+@pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "plain"])
 @pytest.mark.parametrize("members", [1, 3])
 @pytest.mark.parametrize("rate", [0.0, 0.3])
 @settings(max_examples=10, deadline=None)
 @given(lengths=st.lists(st.integers(1, 24), min_size=1, max_size=9), seed=st.integers(0, 1000))
 def test_span_attention_random_shapes_equal_plain_loops(
-    rate: float, members: int, lengths: list[int], seed: int
+    rate: float, members: int, compiled: bool, lengths: list[int], seed: int
 ) -> None:
+    """Without a compiler both ways are the plain one."""
     batch = random_batch(lengths, HIDDEN, seed=seed, members=members)
     generator = torch.Generator().manual_seed(seed)
     query, weight, bias = operands = [
@@ -69,19 +73,21 @@ def test_span_attention_random_shapes_equal_plain_loops(
     ]
     masks = attention_masks([DropoutMasks(seed + k) for k in range(members)], batch, HEADS, rate)
     biases = [torch.randn(mask.shape, generator=generator) for mask in masks]
-    ours = span_attention(
-        query,
-        weight[0] if members == 1 else weight,
-        bias[0] if members == 1 else bias,
-        batch,
-        num_heads=HEADS,
-        position_bias=biases,
-        masks=masks if rate else None,
-    )
     plain = plain_attention(query, weight, bias, batch, biases, masks)
     real = batch.query_slots[batch.spans < 2 * batch.size]
-    outer = torch.randn(ours.shape, generator=generator)
-    gradients = [torch.autograd.grad((rows * outer)[real].sum(), operands) for rows in (ours, plain)]
+    outer = torch.randn(plain.shape, generator=generator)
+    library = native.library() if compiled else None
+    with patch.object(native, "library", lambda: library):
+        ours = span_attention(
+            query,
+            weight[0] if members == 1 else weight,
+            bias[0] if members == 1 else bias,
+            batch,
+            num_heads=HEADS,
+            position_bias=biases,
+            masks=masks if rate else None,
+        )
+        gradients = [torch.autograd.grad((rows * outer)[real].sum(), operands) for rows in (ours, plain)]
     assert torch.allclose(ours[real], plain[real], rtol=1e-5, atol=1e-5)
     for mine, expected in zip(*gradients, strict=True):
         assert torch.allclose(mine, expected, rtol=1e-5, atol=1e-4)

@@ -1,5 +1,6 @@
 """Attention's products with tokens in C, as this processor and others compute them, against plain tensors."""
 
+import ctypes
 import math
 import os
 import platform
@@ -38,7 +39,11 @@ both_dtypes = pytest.mark.parametrize("dtype", BOUNDS)
 
 @pytest.fixture(scope="module", params=BUILDS)
 def library(request):
-    options = BUILDS[request.param]
+    return built(request.param)
+
+
+def built(name: str) -> native.Library | None:
+    options = BUILDS[name]
     if native.library() is None:
         pytest.skip("no compiler")
     if options and platform.machine() != "x86_64":
@@ -55,10 +60,12 @@ def attend(
     hidden = batch.query_hidden.shape[1]
     query = torch.randn(batch.num_slots, hidden, generator=generator)
     query = query.to(batch.sentences.dtype).requires_grad_()
-    weight = (torch.randn(2 * hidden, hidden, generator=generator) / math.sqrt(hidden)).requires_grad_()
-    bias = torch.randn(2 * hidden, generator=generator).requires_grad_()
+    members = batch.groups[-1].member + 1
+    weight = torch.randn(members, 2 * hidden, hidden, generator=generator) / math.sqrt(hidden)
+    weight = weight.requires_grad_()
+    bias = torch.randn(members, 2 * hidden, generator=generator).requires_grad_()
     outer = torch.randn(batch.num_slots, hidden, generator=generator)
-    masks = attention_masks([DropoutMasks(0)], batch, num_heads, rate)
+    masks = attention_masks([DropoutMasks(k) for k in range(members)], batch, num_heads, rate)
     biases = [torch.randn(mask.shape, generator=generator) for mask in masks]
     real = batch.query_slots[batch.spans < 2 * batch.size]
     with patch.object(native, "library", lambda: library):
@@ -132,20 +139,23 @@ def test_sizes_of_encoders(library, hidden_size, num_heads, dtype):
         assert distance(mine, plain) < BOUNDS[dtype] / 2
 
 
+def test_emulated_matrix_units_are_what_multiplies():
+    """Else the tests above would be of vectors once more."""
+    library = built("emulated-matrix-units")
+    attend(library, random_batch([9, 12, 7], 32, dtype=torch.bfloat16), 2)
+    assert ctypes.c_int.in_dll(library, "emulated_products").value > 0
+
+
 @both_dtypes
 @pytest.mark.parametrize("hidden_size", [30, WHOLE_BLOCK])
 def test_a_pack_of_members_of_different_sizes(library, hidden_size, dtype):
     """A smaller member's share of the query grid ends with filling."""
     batch = random_batch([9, 12, 7, 30, 2, 44, 5], hidden_size, dtype=dtype, members=3)
-    generator = torch.Generator().manual_seed(0)
-    shapes = ((batch.num_slots, hidden_size), (3, 2 * hidden_size, hidden_size), (3, 2 * hidden_size))
-    query, weight, bias = (torch.randn(shape, generator=generator) for shape in shapes)
-    real = batch.query_slots[batch.spans < 2 * batch.size]
-    found = []
-    for each in (library, None):
-        with patch.object(native, "library", lambda each=each: each):
-            found.append(span_attention(query.to(dtype), weight / 8, bias, batch, num_heads=2)[real])
-    assert distance(*found) < BOUNDS[dtype]
+    ends = {group.member: group.slots.stop for group in batch.groups}
+    assert len({end % (batch.num_slots // 3) for end in ends.values()}) > 1
+    expected = attend(None, batch, 2, 0.3)
+    for mine, plain in zip(attend(library, batch, 2, 0.3), expected, strict=True):
+        assert distance(mine, plain) < BOUNDS[dtype]
 
 
 @both_dtypes
