@@ -14,7 +14,6 @@ group n sentences of L tokens and q queries; S slots of a chunk.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate, groupby
 from typing import Any
 
@@ -23,7 +22,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rocore.encoder.dropout import DropoutMasks
-from rocore.encoder.token_products import Chunk, gradients, is_compiled, mixtures
+from rocore.encoder.heads import Heads
+from rocore.encoder.token_products import Chunk, attend, differentiate, is_compiled
 from rocore.encoder.tokens import TokenBatch
 
 
@@ -71,72 +71,41 @@ class _SpanAttention(torch.autograd.Function):
     ) -> Tensor:
         heads = Heads.of(weight, bias, num_heads, query.dtype)
         queries = query.view(len(query), num_heads, -1)
-        context, totals = torch.zeros_like(queries), queries.new_zeros(*queries.shape[:2], 1)
+        context = torch.zeros_like(queries)
+        totals = torch.zeros(queries.shape[:2], dtype=torch.float32, device=query.device)
         kept: list[Tensor] = []
         chunks = _chunks(batch, query, position_bias, masks)
         with torch.autocast(query.device.type, enabled=False):
             for chunk in chunks:
-                rows = torch.bmm(_by_head(queries, chunk), heads.key[chunk.member])  # folded queries
-                mixed, of_chunk, for_backward = mixtures(chunk, rows, _scale(queries), keep=keep)
-                mixed[:, chunk.num_filled :] = 0
-                totals[chunk.slots] = of_chunk[..., None]
-                context[chunk.slots] = torch.bmm(mixed, heads.value[chunk.member].mT).transpose(0, 1)
-                if keep:
-                    kept += *for_backward, mixed
-        heads.split(context).addcmul_(heads.split(totals), heads.value_bias)
-        ctx.save_for_backward(query, weight, bias, totals, *kept)
+                out = (context[chunk.slots], totals[chunk.slots])
+                kept += attend(chunk, heads, queries[chunk.slots], _scale(queries), out=out, keep=keep)
+        ctx.save_for_backward(query, weight, bias, *kept)
         ctx.chunks, ctx.num_heads = chunks, num_heads
         return context.flatten(1)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        query, weight, bias, totals, *saved = ctx.saved_tensors
+        query, weight, bias, *saved = ctx.saved_tensors
         kept = iter(saved)
         heads = Heads.of(weight, bias, ctx.num_heads, query.dtype)
         queries = query.view(len(query), ctx.num_heads, -1)
         grad = grad_outputs[0].to(query.dtype).view(queries.shape)
-        of_query, of_key, of_value = (torch.zeros_like(part) for part in (queries, heads.key, heads.value))
-        of_totals = (heads.split(grad) * heads.value_bias).sum(-1).flatten(0, 1)
+        of_query = torch.zeros_like(queries)
+        dtype = torch.float32 if query.dtype == torch.bfloat16 else query.dtype
+        of_weight, of_bias = (torch.zeros_like(of, dtype=dtype) for of in (weight, bias))
+        of_heads = Heads.of(of_weight, of_bias, ctx.num_heads, dtype)  # views
         for chunk in ctx.chunks:
-            of_context = _by_head(grad, chunk)
-            of_mixtures = torch.bmm(of_context, heads.value[chunk.member])
-            of_rows = gradients(chunk, of_mixtures, of_totals[chunk.slots], kept)
-            of_rows[:, chunk.num_filled :] = 0
-            of_query[chunk.slots] = torch.bmm(of_rows, heads.key[chunk.member].mT).transpose(0, 1)
-            of_key[chunk.member].baddbmm_(_by_head(queries, chunk).mT, of_rows)
-            of_value[chunk.member].baddbmm_(of_context.mT, next(kept))
-        of_query *= _scale(queries)
-        of_key *= _scale(queries)
-        grads = Heads(of_key, of_value, (heads.split(grad) * heads.split(totals)).sum(1, keepdim=True))
-        of_weight, of_bias = grads.stacked(weight, bias)
-        return of_query.flatten(1), of_weight, of_bias, None, None, None, None, None
-
-
-@dataclass(frozen=True)
-class Heads:
-    """Weights, or their gradients, head by head: key and value (K, A, W, H), the value's bias (K, 1, A, W)."""
-
-    key: Tensor
-    value: Tensor
-    value_bias: Tensor
-
-    @classmethod
-    def of(cls, weight: Tensor, bias: Tensor, num_heads: int, dtype: torch.dtype) -> "Heads":
-        """Take apart the weights, ([K,] 2H, H), and biases, ([K,] 2H), of keys and values."""
-        hidden = weight.shape[-1]
-        weights = weight.to(dtype).view(-1, 2, num_heads, hidden // num_heads, hidden)
-        biases = bias.to(dtype).view(-1, 2, num_heads, hidden // num_heads)
-        return cls(weights[:, 0], weights[:, 1], biases[:, 1:])
-
-    def split(self, rows: Tensor) -> Tensor:
-        """(G, A, ...) -> (K, G / K, A, ...), a view."""
-        return rows.view(len(self.key), -1, *rows.shape[1:])
-
-    def stacked(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Join what `of` took apart, in the shapes and dtypes of `weight` and `bias`; the key's bias gets 0."""
-        weights = torch.stack([self.key, self.value], 1)
-        biases = torch.cat([torch.zeros_like(self.value_bias), self.value_bias], 1)
-        return weights.view(weight.shape).to(weight.dtype), biases.view(bias.shape).to(bias.dtype)
+            differentiate(
+                chunk,
+                heads,
+                queries[chunk.slots],
+                _scale(queries),
+                kept,
+                grad[chunk.slots],
+                out=(of_query[chunk.slots], of_heads),
+            )
+        of_operands = (of_query.flatten(1), of_weight.to(weight.dtype), of_bias.to(bias.dtype))
+        return *of_operands, None, None, None, None, None
 
 
 def _chunks(
@@ -164,11 +133,6 @@ def _chunks(
         given = [None if tensors is None else tensors[part] for tensors in (position_bias, masks)]
         chunks.append(Chunk(batch, groups, slots, *given))
     return chunks
-
-
-def _by_head(rows: Tensor, chunk: Chunk) -> Tensor:
-    """(G, A, W) -> (A, S, W), a view of the chunk's part."""
-    return rows[chunk.slots].transpose(0, 1)
 
 
 def _scale(queries: Tensor) -> float:

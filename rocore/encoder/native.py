@@ -1,4 +1,4 @@
-"""Builds c/token_products.c and calls it; where that can't be, plain tensors compute the same (token_products.py).
+"""Builds c/ and calls it; where that can't be, plain tensors compute the same (token_products.py).
 
 Built anew by every process that needs it, in half a second, for the processor it is on: nothing is
 kept that could be of another processor or another version.
@@ -9,40 +9,45 @@ import os
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from rocore.encoder.heads import Heads
     from rocore.encoder.token_products import Chunk
 
-SOURCE = Path(__file__).parent / "c" / "token_products.c"
+SOURCES = tuple(sorted(Path(__file__).parent.joinpath("c").glob("*.c")))
 SWITCH = "ROCORE_NATIVE"
 """An environment variable: 0 has plain tensors compute although there is a compiler."""
-FLAGS = ("-O3", "-march=native", "-shared", "-fPIC", "-pthread")
+FLAGS = ("-O3", "-march=native", "-shared", "-fPIC", "-fopenmp")
 BUILD_TIMEOUT_S = 60
+TILE, DEPTH = 16, 32
+"""Rows of a matrix that is multiplied at once in bf16, and its columns."""
 DTYPES = (torch.bfloat16, torch.float32)
 """Of rows and tokens, the same of both."""
 Library = ctypes.CDLL
 
 
-class _Group(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_int64) for name in ("size", "room", "queries", "first_slot")]
+SENTENCE = np.dtype(
+    [
+        ("tokens", np.uintp),
+        *((name, np.int64) for name in ("num_tokens", "room", "num_queries", "first_slot", "first_pair")),
+    ]
+)
+"""As the sources have it, like the structures below."""
 
 
 class _Batch(ctypes.Structure):
     _fields_ = [
-        *(
-            (name, ctypes.c_int64)
-            for name in ("num_groups", "num_heads", "hidden_size", "num_slots", "in_fp32")
-        ),
-        ("groups", ctypes.POINTER(_Group)),
-        *((name, ctypes.c_void_p) for name in ("tokens", "lengths", "rows")),
+        *((name, ctypes.c_int64) for name in ("num_sentences", "num_heads", "hidden_size", "num_slots")),
+        ("sentences", ctypes.c_void_p),
     ]
 
 
@@ -50,6 +55,21 @@ class _Attention(ctypes.Structure):
     _fields_ = [
         ("scale", ctypes.c_float),
         *((name, ctypes.c_void_p) for name in ("biases", "masks", "weights", "dropped", "totals")),
+    ]
+
+
+class _Heads(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("narrow", "folding", "unfolding", "bias", "out", "mixed")),
+        ("backward", ctypes.c_int64),
+    ]
+
+
+class _Factors(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("num_slots", "num_heads", "hidden_size")),
+        ("scale", ctypes.c_float),
+        *((name, ctypes.c_void_p) for name in ("narrow", "wide", "totals", "of_weight", "of_bias")),
     ]
 
 
@@ -62,8 +82,11 @@ def library() -> Library | None:
         loaded = _build()
     except (OSError, subprocess.SubprocessError):
         return None
+    given: list[Any] = [ctypes.POINTER(_Batch), ctypes.POINTER(_Attention)]
+    loaded.rocore_attend.argtypes = [*given, ctypes.POINTER(_Heads), ctypes.c_int64]
+    loaded.rocore_differentiate_weights.argtypes = [ctypes.POINTER(_Factors), ctypes.c_int64]
     for function in (loaded.rocore_mixtures, loaded.rocore_gradients):
-        function.argtypes = [ctypes.POINTER(_Batch), ctypes.POINTER(_Attention), ctypes.c_int64]
+        function.argtypes = [*given, ctypes.c_void_p, ctypes.c_int64]
     return loaded
 
 
@@ -76,9 +99,9 @@ def _build() -> Library:
     """
     compiler = shlex.split(os.environ.get("CC", "")) or ["gcc"]
     with tempfile.TemporaryDirectory(prefix="rocore-native-") as folder:
-        built = Path(folder, "token_products.so")
+        built = Path(folder, "attention.so")
         subprocess.run(  # noqa: S603 - arguments as a list, no shell
-            [*compiler, *FLAGS, "-o", str(built), str(SOURCE)],
+            [*compiler, *FLAGS, "-o", str(built), *map(str, SOURCES)],
             check=True,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -87,60 +110,158 @@ def _build() -> Library:
         return ctypes.CDLL(str(built))  # stays, though its file goes
 
 
+def attend(
+    library: Library,
+    chunk: "Chunk",
+    heads: "Heads",
+    queries: Tensor,
+    scale: float,
+    *,
+    out: tuple[Tensor, Tensor],
+    keep: bool,
+) -> list[Tensor]:
+    """As `token_products.attend`, in bf16."""
+    context, totals = out
+    given = _Given.of(chunk, queries.shape[1], keep=keep)
+    mixed = _wide(chunk, queries) if keep else None
+    key, value = heads.key[chunk.member], heads.value[chunk.member]
+    bias = heads.value_bias[chunk.member].float()
+    _check(
+        library.rocore_attend(
+            _batch(chunk, *queries.shape[1::-1]),
+            given.attention(scale, totals),
+            _Heads(*map(_address, (queries, key, value, bias, context, mixed)), backward=False),
+            torch.get_num_threads(),
+        )
+    )
+    return [] if mixed is None else [totals, mixed, *given.kept]
+
+
+def differentiate(
+    library: Library,
+    chunk: "Chunk",
+    heads: "Heads",
+    queries: Tensor,
+    scale: float,
+    kept: Iterator[Tensor],
+    of_context: Tensor,
+    *,
+    out: tuple[Tensor, "Heads"],
+) -> None:
+    """As `token_products.differentiate`, in bf16; gradients of weights are written, not added."""
+    totals, mixed, weights, dropped = (next(kept) for _ in range(4))
+    of_queries, of_heads = out
+    of_rows, of_totals = _wide(chunk, queries), torch.empty(queries.shape[:2])
+    key, value, of_key, of_value, of_bias = (
+        part[chunk.member]
+        for part in (heads.key, heads.value, of_heads.key, of_heads.value, of_heads.value_bias)
+    )
+    bias = heads.value_bias[chunk.member].float()
+    _check(
+        library.rocore_attend(
+            _batch(chunk, *queries.shape[1::-1]),
+            _Attention(scale, None, None, *map(_address, (weights, dropped, of_totals))),
+            _Heads(*map(_address, (of_context, value, key, bias, of_queries, of_rows)), backward=True),
+            torch.get_num_threads(),
+        )
+    )
+    sizes = (chunk.num_filled, queries.shape[1], mixed.shape[2])
+    for factors in (
+        _Factors(*sizes, scale, *map(_address, (queries, of_rows, None, of_key, None))),
+        _Factors(*sizes, 1.0, *map(_address, (of_context, mixed, totals, of_value, of_bias))),
+    ):
+        _check(library.rocore_differentiate_weights(factors, torch.get_num_threads()))
+
+
 def mixtures(
     library: Library, chunk: "Chunk", rows: Tensor, scale: float, *, keep: bool
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """As `token_products.mixtures`; in place."""
+    """As `token_products.mixtures`, in fp32; in place."""
     rows = rows.contiguous()
     num_heads, num_slots, _ = rows.shape
-    num_weights = sum(group.size * group.tokens * group.queries for group in chunk.groups) * num_heads
     totals = torch.zeros(num_slots, num_heads)
-    weights = torch.empty(num_weights) if keep else None
-    biases, masks = _flat(chunk.biases), _flat(chunk.masks)
-    dropped = torch.empty(num_weights) if keep and masks is not None else None
-    attention = _Attention(scale, *map(_address, (biases, masks, weights, dropped, totals)))
-    _run(library.rocore_mixtures, chunk, rows, attention)
-    return rows, totals, [] if weights is None else [weights, weights if dropped is None else dropped]
+    given = _Given.of(chunk, num_heads, keep=keep)
+    _check(
+        library.rocore_mixtures(
+            _batch(chunk, num_heads, num_slots),
+            given.attention(scale, totals),
+            rows.data_ptr(),
+            torch.get_num_threads(),
+        )
+    )
+    return rows, totals, given.kept
 
 
 def gradients(
     library: Library, chunk: "Chunk", of_mixtures: Tensor, of_totals: Tensor, kept: Iterator[Tensor]
 ) -> Tensor:
-    """As `token_products.gradients`; in place."""
-    of_mixtures = of_mixtures.contiguous()
+    """As `token_products.gradients`, in fp32; in place."""
+    rows = of_mixtures.contiguous()
     totals = of_totals.float().contiguous()
     weights, dropped = next(kept), next(kept)
-    attention = _Attention(0.0, None, None, *map(_address, (weights, dropped, totals)))
-    _run(library.rocore_gradients, chunk, of_mixtures, attention)
-    return of_mixtures
-
-
-def _run(function: Callable[..., int], chunk: "Chunk", rows: Tensor, attention: _Attention) -> None:
-    num_heads, num_slots, hidden_size = rows.shape
-    sentences, groups = chunk.batch.sentences, chunk.groups
-    part = slice(groups[0].first_sentence, groups[-1].first_sentence + groups[-1].size)
-    addresses, lengths = (
-        np.ascontiguousarray(a[part], np.int64) for a in (sentences.addresses, sentences.lengths)
+    _check(
+        library.rocore_gradients(
+            _batch(chunk, rows.shape[0], rows.shape[1]),
+            _Attention(0.0, None, None, *map(_address, (weights, dropped, totals))),
+            rows.data_ptr(),
+            torch.get_num_threads(),
+        )
     )
-    batch = _Batch(
-        len(groups),
-        num_heads,
-        hidden_size,
-        num_slots,
-        rows.dtype == torch.float32,
-        (_Group * len(groups))(
-            *(_Group(each.size, each.tokens, each.queries, chunk.within(each).start) for each in groups)
-        ),
-        addresses.ctypes.data,
-        lengths.ctypes.data,
-        rows.data_ptr(),
-    )
-    if not function(ctypes.byref(batch), ctypes.byref(attention), torch.get_num_threads()):
-        raise MemoryError("attention must have memory for one sentence a thread, but the system gave none")
+    return rows
 
 
-def _flat(tensors: Sequence[Tensor] | None) -> Tensor | None:
-    return None if tensors is None else torch.cat([tensor.float().flatten() for tensor in tensors])
+@dataclass(frozen=True)
+class _Given:
+    """What attention is given and keeps, each of a chunk's groups behind the other."""
+
+    biases: Tensor | None
+    masks: Tensor | None
+    weights: Tensor | None
+    dropped: Tensor | None
+
+    @classmethod
+    def of(cls, chunk: "Chunk", num_heads: int, *, keep: bool) -> "_Given":
+        """Join what is given; the rest is written by C."""
+        biases, masks = (
+            None if tensors is None else torch.cat([tensor.float().flatten() for tensor in tensors])
+            for tensors in (chunk.biases, chunk.masks)
+        )
+        num_weights = sum(group.size * group.tokens * group.queries for group in chunk.groups) * num_heads
+        weights = torch.empty(num_weights) if keep else None
+        dropped = torch.empty(num_weights) if keep and masks is not None else None
+        return cls(biases, masks, weights, dropped)
+
+    def attention(self, scale: float, totals: Tensor) -> _Attention:
+        """Where all of it is, for C, while this lives."""
+        return _Attention(
+            scale, *map(_address, (self.biases, self.masks, self.weights, self.dropped, totals))
+        )
+
+    @property
+    def kept(self) -> list[Tensor]:
+        """Weights before and after dropout, where they are kept."""
+        return (
+            []
+            if self.weights is None
+            else [self.weights, self.weights if self.dropped is None else self.dropped]
+        )
+
+
+def _batch(chunk: "Chunk", num_heads: int, num_slots: int) -> _Batch:
+    """Where a chunk is, for C, while it lives."""
+    places = chunk.places
+    return _Batch(len(places), num_heads, chunk.batch.sentences.hidden_size, num_slots, places.ctypes.data)
+
+
+def _wide(chunk: "Chunk", narrow: Tensor) -> Tensor:
+    """Return room for the rows of a chunk, (S + 16, A, H): whole tiles are read."""
+    num_slots, num_heads, _ = narrow.shape
+    return narrow.new_empty(num_slots + TILE, num_heads, chunk.batch.sentences.hidden_size)
+
+
+def _check(succeeded: int) -> None:
+    if not succeeded:
+        raise MemoryError("attention must have memory for each thread, but the system gave none")
 
 
 def _address(tensor: Tensor | None) -> int | None:

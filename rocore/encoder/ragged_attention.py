@@ -15,8 +15,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rocore.encoder.attention import Heads, relative_position_bucket
+from rocore.encoder.attention import relative_position_bucket
 from rocore.encoder.dropout import plain_mask
+from rocore.encoder.heads import Heads
 from rocore.encoder.ragged import RaggedBatch
 
 

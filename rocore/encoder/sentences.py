@@ -44,6 +44,11 @@ class Sentences:
         """Of hidden states."""
         return self.stores[0].dtype
 
+    @property
+    def hidden_size(self) -> int:
+        """Of each token."""
+        return self.stores[0].shape[1]
+
     @cached_property
     def padded(self) -> Float[Tensor, "P H"]:
         """A copy of all tokens, sentence by sentence; one shorter than its room repeats its last token."""
@@ -61,11 +66,11 @@ class Sentences:
         """Where each sentence begins in the process's memory, (n,), bytes; its tokens follow without gaps."""
         assert all(store.is_contiguous() for store in self.stores)
         bases = np.array([store.data_ptr() for store in self.stores])
-        return bases[self.store] + self.first_tokens * (self.stores[0].shape[1] * self.dtype.itemsize)
+        return bases[self.store] + self.first_tokens * (self.hidden_size * self.dtype.itemsize)
 
     def copy_tokens(self, sentences: Rows, positions: Rows) -> Float[Tensor, "m H"]:
         """Return the token at each position of the sentence named beside it; runs of one store are copied at once."""
-        out = torch.empty(len(sentences), self.stores[0].shape[1], dtype=self.dtype)
+        out = torch.empty(len(sentences), self.hidden_size, dtype=self.dtype)
         store, token = self.store[sentences], self.first_tokens[sentences] + positions
         edges = [0, *(np.flatnonzero(np.diff(store)) + 1).tolist(), len(store)]
         for first, end in pairwise(edges):

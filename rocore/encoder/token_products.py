@@ -1,18 +1,25 @@
-"""Products of folded queries with the tokens of their sentence, forward and backward, on the CPU.
+"""Attention chunk by chunk, forward and backward, on the CPU.
 
-They are what attention.py needs between its two products with weights. Where GCC is at hand c/token_products.c
-computes them, sentence by sentence, and reads tokens where they lie; else plain tensors do, group by group, on a copy.
+Where GCC is at hand C computes it, block by block of sentences, and reads tokens where they lie: in bf16 the whole of
+it (c/attention_bf16.c), in fp32 what stands between the products with weights (c/attention_fp32.c), which MKL has
+faster. Else plain tensors do, group by group, on a copy.
 
-Shapes: P tokens, A heads, H hidden size, S slots of a chunk; in one group n sentences of L tokens and q queries.
+Shapes: P tokens, A heads, H hidden size, W = H / A, S slots of a chunk; in one group n sentences of L tokens and q
+queries.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rocore.encoder import native
+from rocore.encoder.heads import Heads
 from rocore.encoder.tokens import TokenBatch, TokenGroup
 
 
@@ -44,9 +51,91 @@ class Chunk:
         """How many of its slots, from the first, belong to groups."""
         return int(self.within(self.groups[-1]).stop)
 
+    @cached_property
+    def places(self) -> NDArray[Any]:
+        """Where each sentence and its numbers are, (n,), for C."""
+        sentences, groups = self.batch.sentences, self.groups
+        part = slice(groups[0].first_sentence, groups[-1].first_sentence + groups[-1].size)
+        places = np.empty(part.stop - part.start, native.SENTENCE)
+        places["tokens"], places["num_tokens"] = sentences.addresses[part], sentences.lengths[part]
+        places["room"], places["num_queries"] = (
+            np.repeat([getattr(group, name) for group in groups], [group.size for group in groups])
+            for name in ("tokens", "queries")
+        )
+        num_pairs = places["room"] * places["num_queries"]
+        for name, sizes in (("first_slot", places["num_queries"]), ("first_pair", num_pairs)):
+            places[name] = np.cumsum(sizes) - sizes
+        return places
+
     def within(self, group: TokenGroup) -> slice:
         """Return a group's slots, counted from the chunk's first."""
         return slice(group.slots.start - self.slots.start, group.slots.stop - self.slots.start)
+
+
+def attend(
+    chunk: Chunk, heads: Heads, queries: Tensor, scale: float, *, out: tuple[Tensor, Tensor], keep: bool
+) -> list[Tensor]:
+    """Compute W_v (sum_j w_j x_j) + (sum_j w_j) b_v, head by head, w the softmax of scale * (W_k^T q . x_j) + bias.
+
+    Args:
+        chunk: Whose tokens x_j.
+        heads: Weights of all members.
+        queries: (S, A, W).
+        scale: Of the scores.
+        out: Where to write what comes out, (S, A, W), and the sums of each row's weights, (S, A), fp32, 1 but for
+            dropout. In slots of filling stands nothing that means anything.
+        keep: Whether `differentiate` is to follow.
+
+    Returns:
+        What `differentiate` needs, if it is to follow.
+    """
+    if queries.dtype == torch.bfloat16 and is_compiled(chunk.batch, queries.dtype):
+        return native.attend(_library(), chunk, heads, queries.contiguous(), scale, out=out, keep=keep)
+    context, totals = out
+    rows = torch.bmm(queries.transpose(0, 1), heads.key[chunk.member])  # folded queries
+    mixed, of_chunk, kept = mixtures(chunk, rows, scale, keep=keep)
+    mixed[:, chunk.num_filled :] = 0
+    totals.copy_(of_chunk)
+    context.copy_(torch.bmm(mixed, heads.value[chunk.member].mT).transpose(0, 1))
+    context.addcmul_(totals[..., None].to(context.dtype), heads.value_bias[chunk.member])
+    return [totals, mixed, *kept] if keep else []
+
+
+def differentiate(
+    chunk: Chunk,
+    heads: Heads,
+    queries: Tensor,
+    scale: float,
+    kept: Iterator[Tensor],
+    of_context: Tensor,
+    *,
+    out: tuple[Tensor, Heads],
+) -> None:
+    """Compute the gradients of `attend`'s queries, weights and value's bias.
+
+    Args:
+        chunk: As it was given to `attend`, like `heads`, `queries` and `scale`.
+        heads: Weights of all members.
+        queries: (S, A, W).
+        scale: Of the scores.
+        kept: What `attend` returned, from this chunk's first on.
+        of_context: (S, A, W) gradient of what came out.
+        out: Where to write the gradient of the queries, (S, A, W); and what to add the others to.
+    """
+    of_queries, of_heads = out
+    if queries.dtype == torch.bfloat16 and is_compiled(chunk.batch, queries.dtype):
+        narrow = (queries.contiguous(), of_context.contiguous())
+        native.differentiate(_library(), chunk, heads, narrow[0], scale, kept, narrow[1], out=out)
+        return
+    member, totals, mixed = chunk.member, next(kept), next(kept)
+    of_mixtures = torch.bmm(of_context.transpose(0, 1), heads.value[member])
+    of_totals = (of_context * heads.value_bias[member]).sum(-1)
+    of_rows = gradients(chunk, of_mixtures, of_totals, kept)
+    of_rows[:, chunk.num_filled :] = 0
+    torch.mul(torch.bmm(of_rows, heads.key[member].mT).transpose(0, 1), scale, out=of_queries)
+    of_heads.key[member].add_(torch.bmm(queries.permute(1, 2, 0), of_rows), alpha=scale)
+    of_heads.value[member].add_(torch.bmm(of_context.permute(1, 2, 0), mixed))
+    of_heads.value_bias[member].add_((of_context * totals[..., None].to(of_context.dtype)).sum(0))
 
 
 def mixtures(chunk: Chunk, rows: Tensor, scale: float, *, keep: bool) -> tuple[Tensor, Tensor, list[Tensor]]:
@@ -62,9 +151,8 @@ def mixtures(chunk: Chunk, rows: Tensor, scale: float, *, keep: bool) -> tuple[T
         The mixtures, (A, S, H); the sums of each row's weights, (S, A), fp32, 1 but for dropout; and what `gradients`
         needs. In slots of filling stands nothing that means anything.
     """
-    compiled = _compiled(chunk, rows)
-    if compiled is not None:
-        return native.mixtures(compiled, chunk, rows, scale, keep=keep)
+    if rows.dtype == torch.float32 and is_compiled(chunk.batch, rows.dtype):
+        return native.mixtures(_library(), chunk, rows, scale, keep=keep)
     totals = rows.new_zeros(rows.shape[1], rows.shape[0], dtype=torch.float32)
     kept: list[Tensor] = []
     for number, part in enumerate(_parts(chunk, rows.dtype)):
@@ -91,9 +179,8 @@ def gradients(chunk: Chunk, of_mixtures: Tensor, of_totals: Tensor, kept: Iterat
         of_totals: (S, A) gradient of the sums of weights.
         kept: What `mixtures` returned, from the first of this chunk on.
     """
-    compiled = _compiled(chunk, of_mixtures)
-    if compiled is not None:
-        return native.gradients(compiled, chunk, of_mixtures, of_totals, kept)
+    if of_mixtures.dtype == torch.float32 and is_compiled(chunk.batch, of_mixtures.dtype):
+        return native.gradients(_library(), chunk, of_mixtures, of_totals, kept)
     for part in _parts(chunk, of_mixtures.dtype):
         weights, dropped = next(kept), next(kept)
         rows = part.read(of_mixtures)
@@ -106,13 +193,17 @@ def gradients(chunk: Chunk, of_mixtures: Tensor, of_totals: Tensor, kept: Iterat
 
 
 def is_compiled(batch: TokenBatch, dtype: torch.dtype) -> bool:
-    """Whether C computes a batch's products with rows of that dtype."""
-    both = dtype == batch.sentences.dtype and dtype in native.DTYPES
-    return both and native.library() is not None
+    """Whether C computes a batch in that dtype, its tokens' own."""
+    sentences = batch.sentences
+    if dtype != sentences.dtype or dtype not in native.DTYPES or native.library() is None:
+        return False
+    return dtype == torch.float32 or sentences.hidden_size % native.DEPTH == 0
 
 
-def _compiled(chunk: Chunk, rows: Tensor) -> native.Library | None:
-    return native.library() if is_compiled(chunk.batch, rows.dtype) else None
+def _library() -> native.Library:
+    library = native.library()
+    assert library is not None
+    return library
 
 
 @dataclass(frozen=True)

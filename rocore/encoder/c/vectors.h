@@ -4,8 +4,10 @@
 #define VECTORS_H
 
 #include <stdint.h>
+#include <string.h>
 
 #ifdef __AVX512F__
+#include <immintrin.h>
 #define LANES 16
 #else
 #define LANES 8
@@ -13,18 +15,51 @@
 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef uint32_t word __attribute__((may_alias));
+typedef uint16_t halves __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
 typedef int32_t ints __attribute__((vector_size(4 * LANES)));
 
 static inline int64_t filled_up(int64_t size, int64_t block) { return (size + block - 1) / block * block; }
+
+static inline int64_t smaller(int64_t size, int64_t limit) { return size < limit ? size : limit; }
 
 static inline vec load(const float *from) { return *(const vec *)from; }
 
 static inline void store(float *to, vec values) { *(vec *)to = values; }
 
+/* The first of a vector's numbers, where there are no more; 0 in the other lanes. */
+static inline vec load_some(const float *from, int64_t size) {
+    if (size >= LANES) return load(from);
+#ifdef __AVX512F__
+    return (vec)_mm512_maskz_loadu_ps((__mmask16)((1 << size) - 1), from);
+#else
+    vec values = {0};
+    memcpy(&values, from, size * sizeof(*from));
+    return values;
+#endif
+}
+
+static inline void store_some(float *to, vec values, int64_t size) {
+    if (size >= LANES) {
+        store(to, values);
+        return;
+    }
+#ifdef __AVX512F__
+    _mm512_mask_storeu_ps(to, (__mmask16)((1 << size) - 1), (__m512)values);
+#else
+    memcpy(to, &values, size * sizeof(*to));
+#endif
+}
+
 static inline ints lanes(void) {
     ints lane;
     for (int i = 0; i < LANES; i++) lane[i] = i;
     return lane;
+}
+
+/* The same, with another number in all lanes but the first. */
+static inline vec first_of(vec values, int64_t size, float other) {
+    ints inside = lanes() < (int)(size < LANES ? size : LANES);
+    return (vec)(((ints)values & inside) | ((ints)((vec){0} + other) & ~inside));
 }
 
 /* Lane i of the result is the sum of vectors[i]. */
@@ -41,6 +76,28 @@ static inline vec sums(vec vectors[LANES]) {
         }
     }
     return vectors[0];
+}
+
+/* Blocks of distance x distance numbers beside the diagonal change places, in each block of twice that size. */
+static inline __attribute__((always_inline)) void swap_blocks(vec vectors[LANES], const int distance) {
+    const ints lane = lanes(), second = (lane & distance) != 0;
+    const ints of_upper = (lane & ~second) | ((lane - distance + LANES) & second);
+    const ints of_lower = ((lane + distance) & ~second) | ((lane + LANES) & second);
+#pragma GCC unroll 8
+    for (int i = 0; i < LANES / 2; i++) {
+        const int at = i / distance * 2 * distance + i % distance;
+        const vec upper = vectors[at], lower = vectors[at + distance];
+        vectors[at] = __builtin_shuffle(upper, lower, of_upper);
+        vectors[at + distance] = __builtin_shuffle(upper, lower, of_lower);
+    }
+}
+
+/* Number j of vector i changes places with number i of vector j. */
+static inline __attribute__((always_inline)) void transpose(vec vectors[LANES]) {
+    if (LANES == 16) swap_blocks(vectors, LANES / 2);
+    swap_blocks(vectors, 4);
+    swap_blocks(vectors, 2);
+    swap_blocks(vectors, 1);
 }
 
 static inline float sum(vec values) {
@@ -61,10 +118,11 @@ static inline float largest(vec values) {
     return values[0];
 }
 
-/* e^x for x <= 0, within 2e-7 of it: 2^k e^t with |t| <= ln(2) / 2, and e^t by its series. */
+/* e^x for x <= 0, within 2e-7 of it: 2^k e^t with |t| <= ln(2) / 2, and e^t by its series. 0 where it is next to it, as
+ * products of such numbers take a processor ten times as long. */
 static inline vec exponential(vec x) {
-    ints too_low = x < -87.0f;
-    x = (vec)(((ints)x & ~too_low) | ((ints)(x * 0 - 87.0f) & too_low));
+    const ints there = x > -87.0f;
+    x = (vec)((ints)x & there);
     vec shifted = x * 1.44269504f + 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number */
     vec whole = shifted - 12582912.0f;
     vec t = x - whole * 0.693359375f + whole * 2.12194440e-4f; /* ln(2) in two parts */
@@ -75,21 +133,51 @@ static inline vec exponential(vec x) {
     series = series * t + 0.5f;
     series = series * t + 1.0f;
     series = series * t + 1.0f;
-    return (vec)((ints)series + (__builtin_convertvector(whole, ints) << 23));
+    return (vec)(((ints)series + (__builtin_convertvector(whole, ints) << 23)) & there);
 }
 
 /* To bf16: to the nearest, a tie to the even one; what isn't a number stays none. */
-static inline void round_vector(uint16_t *restrict to, const float *from, int64_t size) {
-    const word *words = (const word *)from;
-    for (int64_t h = 0; h < size; h++) {
-        uint32_t rounded = (words[h] + 0x7fff + (words[h] >> 16 & 1)) >> 16;
-        to[h] = (words[h] & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : rounded;
-    }
+static inline uint16_t rounded(float value) {
+    union {
+        float value;
+        uint32_t bits;
+    } number = {value};
+    uint32_t nearest = (number.bits + 0x7fff + (number.bits >> 16 & 1)) >> 16;
+    return (number.bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : nearest;
 }
 
-static inline void widen_vector(float *restrict to, const uint16_t *from, int64_t size) {
-    word *words = (word *)to;
-    for (int64_t h = 0; h < size; h++) words[h] = (uint32_t)from[h] << 16;
+static inline void round_vector(uint16_t *restrict to, const float *restrict from, int64_t size) {
+    int64_t h = 0;
+#ifdef __AVX512BF16__
+    for (; h + 16 <= size; h += 16)
+        _mm256_storeu_si256((__m256i *)(to + h), (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(from + h)));
+#endif
+    for (; h < size; h++) to[h] = rounded(from[h]);
+}
+
+static inline float widened(uint16_t value) {
+    union {
+        uint32_t bits;
+        float value;
+    } number = {(uint32_t)value << 16};
+    return number.value;
+}
+
+/* The lower half of each number. */
+static inline void store_halves(uint16_t *to, ints values) { *(halves *)to = __builtin_convertvector(values, halves); }
+
+static inline vec widen(const uint16_t *from) {
+    return (vec)(__builtin_convertvector(*(const halves *)from, ints) << 16);
+}
+
+/* The sum of products. */
+static inline float dot(const uint16_t *first, const float *second, int64_t size) {
+    vec products = {0};
+    int64_t i = 0;
+    for (; i + LANES <= size; i += LANES) products += widen(first + i) * load(second + i);
+    float total = sum(products);
+    for (; i < size; i++) total += widened(first[i]) * second[i];
+    return total;
 }
 
 #endif

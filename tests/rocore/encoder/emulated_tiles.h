@@ -12,11 +12,11 @@
 #undef _tile_stored
 #undef _tile_dpbf16ps
 #undef _tile_loadconfig
-#undef _tile_release
+#undef _tile_storeconfig
 
 #define ROW_BYTES 64
 
-int emulated_products; /* how many there were, as long as threads don't meet */
+__attribute__((weak)) int emulated_products; /* of all sources; how many there were, as long as threads don't meet */
 
 static __thread uint32_t emulated[8][16][16];
 
@@ -28,7 +28,7 @@ static inline void store_tile(int tile, char *to, int64_t stride) {
     for (int i = 0; i < 16; i++) memcpy(to + i * stride, emulated[tile][i], ROW_BYTES);
 }
 
-static inline float widened(uint32_t bits) {
+static inline float as_float(uint32_t bits) {
     float value;
     bits <<= 16;
     memcpy(&value, &bits, sizeof(value));
@@ -44,7 +44,7 @@ static inline void multiply_pairs(int sums, int rows, int columns) {
             memcpy(&sum, &emulated[sums][m][n], sizeof(sum));
             for (int k = 0; k < 16; k++) {
                 uint32_t first = emulated[rows][m][k], second = emulated[columns][k][n];
-                sum += widened(first & 0xffff) * widened(second & 0xffff) + widened(first >> 16) * widened(second >> 16);
+                sum += as_float(first & 0xffff) * as_float(second & 0xffff) + as_float(first >> 16) * as_float(second >> 16);
             }
             memcpy(&emulated[sums][m][n], &sum, sizeof(sum));
         }
@@ -55,6 +55,6 @@ static inline void multiply_pairs(int sums, int rows, int columns) {
 #define _tile_loadd(tile, from, stride) load_tile(tile, (const char *)(from), stride)
 #define _tile_stored(tile, to, stride) store_tile(tile, (char *)(to), stride)
 #define _tile_dpbf16ps(sums, rows, columns) multiply_pairs(sums, rows, columns)
-#define _tile_loadconfig(shapes) (void)(shapes)
-#define _tile_release() (void)0
+#define _tile_loadconfig(units) (void)(units)
+#define _tile_storeconfig(units) (void)(units)
 #define syscall(...) 0 /* the system gives its permission */
