@@ -143,6 +143,7 @@ def random_batch(
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
     members: int = 1,
+    longest_span: int = 2,
 ) -> TokenBatch:
     """Sentences with random, possibly overlapping spans; each member has them in an order of its own.
 
@@ -152,12 +153,14 @@ def random_batch(
         dtype: Of hidden states.
         seed: Of spans, hidden states and orders.
         members: Of the pack.
+        longest_span: Tokens of the longest, in sentences that have room for it.
     """
     rng = np.random.default_rng(seed)
     spans = []
     for length in lengths:
         starts = rng.integers(0, length, 2)
-        spans.append([edge for start in starts for edge in (start, min(length, start + rng.integers(1, 3)))])
+        ends = [min(length, start + rng.integers(1, longest_span + 1)) for start in starts]
+        spans.append([edge for span in zip(starts, ends, strict=True) for edge in span])
     offsets = np.cumsum([0, *lengths])
     hidden = torch.from_numpy(rng.standard_normal((int(offsets[-1]), hidden_size)).astype(np.float32))
     store = TokenStore(hidden.to(dtype), offsets, np.array(spans, dtype=np.int64))

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from rocore.encoder import native
 from rocore.encoder.attention import attention_masks, span_attention
+from rocore.encoder.attention_chunks import Chunk, is_compiled, mixtures
 from rocore.encoder.dropout import DropoutMasks
 from rocore.encoder.heads import Heads
-from rocore.encoder.token_products import Chunk, is_compiled, mixtures
 from rocore.encoder.tokens import TokenBatch
 
 from ..tiny import distance, of_dtype, random_batch
@@ -34,20 +34,16 @@ BUILDS = {
     "emulated-matrix-units": f"-include {shlex.quote(str(EMULATED))} -D__AMX_BF16__",
 }
 BOUNDS = {torch.bfloat16: 2**-6, torch.float32: 1e-5}
-SHAPES = [
-    (1, 1),
-    (2, 6),
-    (5, 65),
-    (3, 120),
-    (1, 32),
-    (4, 32),
-    (2, 64),
-    (4, 96),
-    (5, 160),
-    (10, 160),
-    (2, 192),
-]
-"""Heads and hidden sizes. In fp32 multiples of 64 are multiplied where they lie; in bf16 multiples of 32 are, in C."""
+IN_HEADS = st.tuples(st.integers(1, 5), st.integers(1, 40)).map(lambda of: (of[0], of[0] * of[1]))
+IN_TILES = st.sampled_from(
+    [(1, 32), (4, 32), (8, 32), (2, 64), (1, 96), (4, 96), (5, 160), (10, 160), (2, 192)]
+)
+SHAPES = st.sampled_from(list(BOUNDS)).flatmap(
+    lambda dtype: st.tuples(
+        st.just(dtype), IN_TILES if dtype == torch.bfloat16 else st.one_of(IN_HEADS, IN_TILES)
+    )
+)
+"""A dtype, and heads and a hidden size that C computes in it."""
 both_dtypes = pytest.mark.parametrize("dtype", BOUNDS)
 both_ways = pytest.mark.parametrize(
     ("dtype", "hidden_size"),
@@ -106,15 +102,17 @@ def attend(
 @settings(max_examples=25, deadline=None)
 @given(
     lengths=st.lists(st.one_of(st.integers(1, 40), st.integers(1, 512)), min_size=1, max_size=6),
-    shape=st.sampled_from(SHAPES),
+    shape=SHAPES,
+    longest_span=st.sampled_from([2, 2, 60]),
     rate=st.sampled_from([0.0, 0.3]),
     seed=st.integers(0, 100),
-    dtype=st.sampled_from(list(BOUNDS)),
 )
-def test_random_shapes_lie_within_the_rounding_of_their_dtype(library, lengths, shape, rate, seed, dtype):
-    num_heads, hidden_size = shape
-    batch = random_batch(lengths, hidden_size, dtype=dtype, seed=seed)
-    assert is_compiled(batch, dtype) == (dtype == torch.float32 or hidden_size % 32 == 0)
+def test_random_shapes_lie_within_the_rounding_of_their_dtype(
+    library, lengths, shape, longest_span, rate, seed
+):
+    dtype, (num_heads, hidden_size) = shape
+    batch = random_batch(lengths, hidden_size, dtype=dtype, seed=seed, longest_span=longest_span)
+    assert is_compiled(batch, dtype)
     expected = attend(None, batch, num_heads, rate)
     for mine, plain in zip(attend(library, batch, num_heads, rate), expected, strict=True):
         bound = BOUNDS[dtype] * float(plain.abs().max())
@@ -124,16 +122,18 @@ def test_random_shapes_lie_within_the_rounding_of_their_dtype(library, lengths, 
 @settings(max_examples=25, deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 60), min_size=1, max_size=9),
-    num_heads=st.sampled_from([1, 2, 4, 8]),
+    shape=IN_TILES,
     seed=st.integers(0, 100),
 )
-def test_attention_weights_are_those_of_fp32(library, lengths, num_heads, seed):
-    """Of folded queries in bf16, which these weights leave as they are: nothing is rounded before the softmax."""
-    hidden_size, width = 32, 32 // num_heads
+def test_attention_weights_are_those_of_fp32(library, lengths, shape, seed):
+    """Each number of a folded query is one of the query's here, or its opposite: all are in bf16 before the softmax."""
+    num_heads, hidden_size = shape
+    width = hidden_size // num_heads
     batch = random_batch(lengths, hidden_size, dtype=torch.bfloat16, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     queries = torch.randn(batch.num_slots, num_heads, width, generator=generator).bfloat16()
-    weight = torch.eye(hidden_size).repeat(2, 1).bfloat16()
+    signs = torch.randint(0, 2, (2 * hidden_size, hidden_size), generator=generator) * 2 - 1
+    weight = torch.eye(width).repeat(2 * num_heads, num_heads) * signs
     heads = Heads.of(weight, torch.zeros(2 * hidden_size), num_heads, torch.bfloat16)
     masks = attention_masks([DropoutMasks(seed)], batch, num_heads, 0.3)
     chunk = Chunk(batch, batch.groups, slice(0, batch.num_slots), None, masks)
@@ -158,6 +158,7 @@ def test_attention_weights_are_those_of_fp32(library, lengths, num_heads, seed):
 def test_sizes_of_encoders(library, hidden_size, num_heads, dtype):
     lengths = np.random.default_rng(0).integers(1, 72, 50).tolist()
     batch = random_batch(lengths, hidden_size, dtype=dtype)
+    assert batch.groups[-1].slots.stop > 128  # gradients of weights are sums of several parts
     expected = attend(None, batch, num_heads, 0.1)
     for mine, plain in zip(attend(library, batch, num_heads, 0.1), expected, strict=True):
         assert distance(mine, plain) < BOUNDS[dtype] / 2
@@ -183,8 +184,9 @@ def test_a_pack_of_members_of_different_sizes(library, hidden_size, dtype):
 
 @both_ways
 def test_numbers_dont_depend_on_threads(library, hidden_size, dtype):
-    """Each sentence is one thread's."""
-    batch = random_batch([9, 12, 7, 30, 2, 44, 5], hidden_size, dtype=dtype)
+    """Each block of sentences is one thread's, and each head's gradients of weights."""
+    batch = random_batch([9, 12, 7, 30, 2, 44, 5] * 10, hidden_size, dtype=dtype)
+    assert batch.groups[-1].slots.stop > 5 * 32
     found = []
     for num_threads in (1, 2, 5):
         with patch.object(torch, "get_num_threads", lambda threads=num_threads: threads):
@@ -205,6 +207,21 @@ def test_what_isnt_a_number_stays_in_its_sentence(library, monkeypatch, hidden_s
     touched = sentence == sentence[batch.query_slots[: len(sentence)] == group.first_slot]
     assert bool(bad[touched].isnan().all())
     assert torch.equal(bad[~touched], good[~touched])
+
+
+@both_ways
+def test_a_query_that_isnt_a_number_has_no_context(library, hidden_size, dtype):
+    """The softmax hides nothing: a training that has gone astray must be seen."""
+    batch = random_batch([9, 12, 30], hidden_size, dtype=dtype)
+    query = torch.randn(batch.num_slots, hidden_size, generator=torch.Generator().manual_seed(0)).to(dtype)
+    slot = int(batch.query_slots[0])
+    query[slot, 0] = math.nan
+    weight, bias = torch.ones(2 * hidden_size, hidden_size), torch.zeros(2 * hidden_size)
+    with patch.object(native, "library", lambda: library):
+        context = span_attention(query, weight, bias, batch, num_heads=1)
+    assert bool(context[slot].isnan().all())
+    others = [int(other) for other in batch.query_slots if int(other) != slot]
+    assert not context[others].isnan().any()
 
 
 @pytest.mark.parametrize(
