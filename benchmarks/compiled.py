@@ -1,4 +1,4 @@
-"""What attention's products with tokens gain from C: joint epochs with it and with plain tensors, in turn.
+"""What attention gains from C: joint epochs with it and with plain tensors, in turn.
 
 python -m benchmarks.compiled [--data-root data/fewrel] [--encoder minilm] [--precision auto] [--pairs 5] [--threads 2]
 """

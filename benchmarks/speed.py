@@ -17,7 +17,7 @@ from benchmarks.peak import peak_gflops
 from benchmarks.plain import PaddedData, PlainTimes, PlainTrainer, pad, seconds_of, tokenized_pools
 from benchmarks.workload import Case, Workload
 from rocore.data.tokenization import TokenizedSource
-from rocore.encoder.token_products import is_compiled
+from rocore.encoder.attention_chunks import is_compiled
 from rocore.encoder.trunk import run_trunk
 
 ITEM_SIZE = {"bf16": 2, "fp32": 4}

@@ -21,9 +21,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rocore.encoder.attention_chunks import Chunk, attend, differentiate, is_compiled
 from rocore.encoder.dropout import DropoutMasks
 from rocore.encoder.heads import Heads
-from rocore.encoder.token_products import Chunk, attend, differentiate, is_compiled
 from rocore.encoder.tokens import TokenBatch
 
 

@@ -89,8 +89,9 @@ def attend(
     Returns:
         What `differentiate` needs, if it is to follow.
     """
-    if queries.dtype == torch.bfloat16 and is_compiled(chunk.batch, queries.dtype):
-        return native.attend(_library(), chunk, heads, queries.contiguous(), scale, out=out, keep=keep)
+    library = _library(chunk, queries, torch.bfloat16)
+    if library is not None:
+        return native.attend(library, chunk, heads, queries.contiguous(), scale, out=out, keep=keep)
     context, totals = out
     rows = torch.bmm(queries.transpose(0, 1), heads.key[chunk.member])  # folded queries
     mixed, of_chunk, kept = mixtures(chunk, rows, scale, keep=keep)
@@ -123,9 +124,10 @@ def differentiate(
         out: Where to write the gradient of the queries, (S, A, W); and what to add the others to.
     """
     of_queries, of_heads = out
-    if queries.dtype == torch.bfloat16 and is_compiled(chunk.batch, queries.dtype):
+    library = _library(chunk, queries, torch.bfloat16)
+    if library is not None:
         narrow = (queries.contiguous(), of_context.contiguous())
-        native.differentiate(_library(), chunk, heads, narrow[0], scale, kept, narrow[1], out=out)
+        native.differentiate(library, chunk, heads, narrow[0], scale, kept, narrow[1], out=out)
         return
     member, totals, mixed = chunk.member, next(kept), next(kept)
     of_mixtures = torch.bmm(of_context.transpose(0, 1), heads.value[member])
@@ -151,8 +153,9 @@ def mixtures(chunk: Chunk, rows: Tensor, scale: float, *, keep: bool) -> tuple[T
         The mixtures, (A, S, H); the sums of each row's weights, (S, A), fp32, 1 but for dropout; and what `gradients`
         needs. In slots of filling stands nothing that means anything.
     """
-    if rows.dtype == torch.float32 and is_compiled(chunk.batch, rows.dtype):
-        return native.mixtures(_library(), chunk, rows, scale, keep=keep)
+    library = _library(chunk, rows, torch.float32)
+    if library is not None:
+        return native.mixtures(library, chunk, rows, scale, keep=keep)
     totals = rows.new_zeros(rows.shape[1], rows.shape[0], dtype=torch.float32)
     kept: list[Tensor] = []
     for number, part in enumerate(_parts(chunk, rows.dtype)):
@@ -179,8 +182,9 @@ def gradients(chunk: Chunk, of_mixtures: Tensor, of_totals: Tensor, kept: Iterat
         of_totals: (S, A) gradient of the sums of weights.
         kept: What `mixtures` returned, from the first of this chunk on.
     """
-    if of_mixtures.dtype == torch.float32 and is_compiled(chunk.batch, of_mixtures.dtype):
-        return native.gradients(_library(), chunk, of_mixtures, of_totals, kept)
+    library = _library(chunk, of_mixtures, torch.float32)
+    if library is not None:
+        return native.gradients(library, chunk, of_mixtures, of_totals, kept)
     for part in _parts(chunk, of_mixtures.dtype):
         weights, dropped = next(kept), next(kept)
         rows = part.read(of_mixtures)
@@ -200,10 +204,9 @@ def is_compiled(batch: TokenBatch, dtype: torch.dtype) -> bool:
     return dtype == torch.float32 or sentences.hidden_size % native.DEPTH == 0
 
 
-def _library() -> native.Library:
-    library = native.library()
-    assert library is not None
-    return library
+def _library(chunk: Chunk, rows: Tensor, dtype: torch.dtype) -> native.Library | None:
+    """Return C, if rows are of that dtype and it computes a chunk in it."""
+    return native.library() if rows.dtype == dtype and is_compiled(chunk.batch, dtype) else None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Weights of keys and values, head by head.
 
-Shapes: K members, A heads, W = H / A, H hidden size, G slots of the query grid.
+Shapes: K members, A heads, W = H / A, H hidden size.
 """
 
 from dataclasses import dataclass
@@ -24,10 +24,6 @@ class Heads:
         weights = weight.to(dtype).view(-1, 2, num_heads, hidden // num_heads, hidden)
         biases = bias.to(dtype).view(-1, 2, num_heads, hidden // num_heads)
         return cls(weights[:, 0], weights[:, 1], biases[:, 1:])
-
-    def split(self, rows: Tensor) -> Tensor:
-        """(G, A, ...) -> (K, G / K, A, ...), a view."""
-        return rows.view(len(self.key), -1, *rows.shape[1:])
 
     def stacked(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """Join what `of` took apart, in the shapes and dtypes of `weight` and `bias`; the key's bias gets 0."""

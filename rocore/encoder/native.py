@@ -1,4 +1,4 @@
-"""Builds c/ and calls it; where that can't be, plain tensors compute the same (token_products.py).
+"""Builds c/ and calls it; where that can't be, plain tensors compute the same (attention_chunks.py).
 
 Built anew by every process that needs it, in about a second, for the processor it is on: nothing is
 kept that could be of another processor or another version.
@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from rocore.encoder.attention_chunks import Chunk
     from rocore.encoder.heads import Heads
-    from rocore.encoder.token_products import Chunk
 
 SOURCES = tuple(sorted(Path(__file__).parent.joinpath("c").glob("*.c")))
 SWITCH = "ROCORE_NATIVE"
@@ -129,7 +129,7 @@ def attend(
     out: tuple[Tensor, Tensor],
     keep: bool,
 ) -> list[Tensor]:
-    """As `token_products.attend`, in bf16."""
+    """As `attention_chunks.attend`, in bf16."""
     context, totals = out
     given = _Given.of(chunk, queries.shape[1], keep=keep)
     mixed = _wide(chunk, queries) if keep else None
@@ -157,7 +157,7 @@ def differentiate(
     *,
     out: tuple[Tensor, "Heads"],
 ) -> None:
-    """As `token_products.differentiate`, in bf16; gradients of weights are written, not added."""
+    """As `attention_chunks.differentiate`, in bf16; gradients of weights are written, not added."""
     totals, mixed, weights, dropped = (next(kept) for _ in range(4))
     of_queries, of_heads = out
     of_rows, of_totals = _wide(chunk, queries), torch.empty(queries.shape[:2])
@@ -185,7 +185,7 @@ def differentiate(
 def mixtures(
     library: Library, chunk: "Chunk", rows: Tensor, scale: float, *, keep: bool
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """As `token_products.mixtures`, in fp32; in place."""
+    """As `attention_chunks.mixtures`, in fp32; in place."""
     rows = rows.contiguous()
     num_heads, num_slots, _ = rows.shape
     totals = torch.zeros(num_slots, num_heads)
@@ -204,7 +204,7 @@ def mixtures(
 def gradients(
     library: Library, chunk: "Chunk", of_mixtures: Tensor, of_totals: Tensor, kept: Iterator[Tensor]
 ) -> Tensor:
-    """As `token_products.gradients`, in fp32; in place."""
+    """As `attention_chunks.gradients`, in fp32; in place."""
     rows = of_mixtures.contiguous()
     totals = of_totals.float().contiguous()
     weights, dropped = next(kept), next(kept)

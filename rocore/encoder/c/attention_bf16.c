@@ -157,16 +157,17 @@ static void differentiate_totals(const struct job *job, const struct block *bloc
     }
 }
 
-static void run_block(const struct job *job, struct scratch *own, const struct block *block) {
+/* Rows that are kept are computed where they are to be. Whole tiles of them are read: those of the next block, which
+ * another thread may be writing, come to nothing. */
+static void run_block(const struct job *job, const struct scratch *scratch, const struct block *block) {
     const int64_t slot_size = job->batch->num_heads * job->width;
-    uint16_t *scratch = own->rows;
+    struct scratch here = *scratch, *own = &here;
     if (job->heads->mixed) own->rows = job->heads->mixed + block->first_slot * slot_size;
     if (job->heads->backward) differentiate_totals(job, block);
     fold(job, own, block);
     for (const struct sentence *s = job->batch->sentences + block->first; s < job->batch->sentences + block->end; s++)
         mix(job, own, s, own->rows + (s->first_slot - block->first_slot) * slot_size);
     unfold(job, own, block);
-    own->rows = scratch;
 }
 
 /* Divide a thread's memory. */

@@ -1,5 +1,5 @@
 /* Attention of span tokens to the tokens of their sentence, in fp32, on processors: what stands between the products
- * with weights in token_products.py, forward and backward, sentence by sentence. Rows and tokens are multiplied where
+ * with weights in attention_chunks.py, forward and backward, sentence by sentence. Rows and tokens are multiplied where
  * they lie. Built and called by native.py.
  */
 

@@ -56,7 +56,7 @@ static inline ints lanes(void) {
     return lane;
 }
 
-/* The same, with another number in all lanes but the first. */
+/* A vector's first numbers, and another in the other lanes. */
 static inline vec first_of(vec values, int64_t size, float other) {
     ints inside = lanes() < (int)(size < LANES ? size : LANES);
     return (vec)(((ints)values & inside) | ((ints)((vec){0} + other) & ~inside));
@@ -121,8 +121,8 @@ static inline float largest(vec values) {
 /* e^x for x <= 0, within 2e-7 of it: 2^k e^t with |t| <= ln(2) / 2, and e^t by its series. 0 where it is next to it, as
  * products of such numbers take a processor ten times as long. */
 static inline vec exponential(vec x) {
-    const ints there = x > -87.0f;
-    x = (vec)((ints)x & there);
+    const ints too_low = x <= -87.0f; /* what isn't a number isn't, and stays none */
+    x = (vec)((ints)x & ~too_low);
     vec shifted = x * 1.44269504f + 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number */
     vec whole = shifted - 12582912.0f;
     vec t = x - whole * 0.693359375f + whole * 2.12194440e-4f; /* ln(2) in two parts */
@@ -133,7 +133,7 @@ static inline vec exponential(vec x) {
     series = series * t + 0.5f;
     series = series * t + 1.0f;
     series = series * t + 1.0f;
-    return (vec)(((ints)series + (__builtin_convertvector(whole, ints) << 23)) & there);
+    return (vec)(((ints)series + (__builtin_convertvector(whole, ints) << 23)) & ~too_low);
 }
 
 /* To bf16: to the nearest, a tie to the even one; what isn't a number stays none. */

@@ -3,7 +3,6 @@
 #include <omp.h>
 #include <stdlib.h>
 
-#include "batch.h"
 #include "panels.h"
 #include "tiles.h"
 #include "vectors.h"
