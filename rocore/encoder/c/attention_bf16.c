@@ -75,16 +75,6 @@ static void pack_heads(const struct job *job) {
     }
 }
 
-/* Up to 16 rows of `to` = rows (16, depth) x panels. They are rounded when all are there: tiles reach memory late. */
-static void multiply_rounded(const struct job *job, const struct scratch *own, const uint16_t *rows, int64_t row_stride,
-                             const uint32_t *panels, int64_t depth, uint16_t *to, int64_t to_stride, int64_t num_rows) {
-    for (int64_t h = 0; h < job->width; h += MOST_PANELS * TILE)
-        multiply(own->in_tiles, 0, rows, row_stride, panels + h * (depth / 2),
-                 smaller((job->width - h) / TILE, MOST_PANELS), depth, own->sums + h, job->width);
-    for (int64_t i = 0; i < smaller(num_rows, TILE); i++)
-        round_vector(to + i * to_stride, own->sums + i * job->width, job->width);
-}
-
 /* Rows of a block = its narrow ones times the weights of their head. */
 static void fold(const struct job *job, const struct scratch *own, const struct block *block) {
     const int64_t num_heads = job->batch->num_heads, size = job->head_size, narrow = job->narrow_width;
@@ -92,36 +82,29 @@ static void fold(const struct job *job, const struct scratch *own, const struct 
     for (int64_t row = 0; row < block->num_slots * num_heads; row++)
         memcpy(own->narrow + row * narrow, from + row * size, size * sizeof(*from));
     for (int64_t head = 0; head < num_heads; head++) {
-        const uint32_t *panels = job->folding + head * job->width * narrow / 2;
-        for (int64_t slot = 0; slot < block->num_slots; slot += TILE) {
-            const int64_t row = slot * num_heads + head;
-            multiply_rounded(job, own, own->narrow + row * narrow, num_heads * narrow, panels, narrow,
-                             own->rows + row * job->width, num_heads * job->width, block->num_slots - slot);
-        }
+        const struct products out = {block->num_slots, job->width, num_heads * job->width, own->sums,
+                                     own->rows + head * job->width};
+        multiply_rounded(own->in_tiles, own->narrow + head * narrow, num_heads * narrow,
+                         job->folding + head * job->width * narrow / 2, narrow, &out);
     }
 }
 
 /* Score a sentence's rows and replace them by their mixtures of tokens. */
 static void mix(const struct job *job, const struct scratch *own, const struct sentence *s, uint16_t *rows) {
     const int64_t width = job->width, stride = own->stride, num_rows = rows_of(job->batch, s);
-    const int64_t depth = filled_up(s->num_tokens, DEPTH);
+    const int64_t depth = whole_depth(own->in_tiles, s->num_tokens);
+    const struct products scores = {num_rows, filled_up(s->num_tokens, TILE), stride, own->scores};
+    const struct products mixtures = {num_rows, width, width, own->sums, rows};
     pack_columns(own->columns, s->tokens, s->num_tokens, width, width);
     pack_rows(own->vertical, s->tokens, s->num_tokens, width, width, depth);
-    for (int64_t l = 0; l < s->num_tokens; l += MOST_PANELS * TILE) {
-        const int64_t num_panels = smaller(filled_up(s->num_tokens - l, TILE) / TILE, MOST_PANELS);
-        for (int64_t r = 0; r < num_rows; r += TILE)
-            multiply(own->in_tiles, 0, rows + r * width, width, own->columns + l * (width / 2), num_panels, width,
-                     own->scores + r * stride + l, stride);
-    }
+    multiply(own->in_tiles, 0, rows, width, own->columns, width, &scores);
     (job->heads->backward ? unweigh : weigh)(job->batch, job->attention, s, own->scores, stride);
     for (int64_t r = 0; r < num_rows; r++) {
         uint16_t *rounded = own->rounded + r * depth;
         round_vector(rounded, own->scores + r * stride, s->num_tokens);
         memset(rounded + s->num_tokens, 0, (depth - s->num_tokens) * sizeof(*rounded));
     }
-    for (int64_t r = 0; r < num_rows; r += TILE)
-        multiply_rounded(job, own, own->rounded + r * depth, depth, own->vertical, depth, rows + r * width, width,
-                         num_rows - r);
+    multiply_rounded(own->in_tiles, own->rounded, depth, own->vertical, depth, &mixtures);
 }
 
 /* Narrow rows out = rows of a block times the weights of their head; forward plus the values' bias, backward scaled. */
@@ -129,14 +112,13 @@ static void unfold(const struct job *job, const struct scratch *own, const struc
     const int64_t num_heads = job->batch->num_heads, size = job->head_size, narrow = job->narrow_width;
     const struct heads *heads = job->heads;
     for (int64_t slot = 0; slot < block->num_slots; slot += TILE) {
+        const int64_t num_slots = smaller(block->num_slots - slot, TILE);
         for (int64_t head = 0; head < num_heads; head++) {
-            const uint32_t *panels = job->unfolding + head * job->width * narrow / 2;
-            for (int64_t w = 0; w < narrow; w += MOST_PANELS * TILE)
-                multiply(own->in_tiles, 0, own->rows + (slot * num_heads + head) * job->width, num_heads * job->width,
-                         panels + w * (job->width / 2), smaller((narrow - w) / TILE, MOST_PANELS), job->width,
-                         own->sums + head * narrow + w, num_heads * narrow);
+            const struct products out = {num_slots, narrow, num_heads * narrow, own->sums + head * narrow};
+            multiply(own->in_tiles, 0, own->rows + (slot * num_heads + head) * job->width, num_heads * job->width,
+                     job->unfolding + head * job->width * narrow / 2, job->width, &out);
         }
-        for (int64_t row = 0; row < smaller(block->num_slots - slot, TILE) * num_heads; row++) {
+        for (int64_t row = 0; row < num_slots * num_heads; row++) {
             float *sums = own->sums + row * narrow;
             const int64_t to = (block->first_slot + slot) * num_heads + row;
             const float total = job->attention->totals[to], *bias = heads->bias + row % num_heads * size;

@@ -40,16 +40,21 @@ static void score_tokens(const struct operands *o) {
             float *const *rows = o->rows + r;
             const float *const *tokens = o->tokens + l;
             vec block[LANES];
+#pragma GCC unroll 16
             for (int i = 0; i < LANES; i++) block[i] = load(rows[i / COLUMNS]) * load(tokens[i % COLUMNS]);
             for (int64_t h = LANES; h < o->width; h += LANES) {
                 vec column[COLUMNS];
+#pragma GCC unroll 4
                 for (int j = 0; j < COLUMNS; j++) column[j] = load(tokens[j] + h);
+#pragma GCC unroll 4
                 for (int i = 0; i < ROWS; i++) {
                     vec row = load(rows[i] + h);
+#pragma GCC unroll 4
                     for (int j = 0; j < COLUMNS; j++) block[i * COLUMNS + j] += row * column[j];
                 }
             }
             vec total = sums(block);
+#pragma GCC unroll 4
             for (int i = 0; i < ROWS; i++)
                 memcpy(o->scores + (r + i) * o->stride + l, (float *)&total + i * COLUMNS, COLUMNS * sizeof(float));
         }
@@ -61,18 +66,25 @@ static void mix_tokens(const struct operands *o) {
     for (int64_t h = 0; h < o->width; h += VECTORS * LANES) {
         for (int64_t r = 0; r < o->num_rows; r += ROWS) {
             vec block[ROWS][VECTORS];
+#pragma GCC unroll 4
             for (int i = 0; i < ROWS; i++)
+#pragma GCC unroll 4
                 for (int j = 0; j < VECTORS; j++)
                     block[i][j] = o->scores[(r + i) * o->stride] * load(o->tokens[0] + h + j * LANES);
             for (int64_t l = 1; l < o->num_tokens; l++) {
                 vec token[VECTORS];
+#pragma GCC unroll 4
                 for (int j = 0; j < VECTORS; j++) token[j] = load(o->tokens[l] + h + j * LANES);
+#pragma GCC unroll 4
                 for (int i = 0; i < ROWS; i++) {
                     float score = o->scores[(r + i) * o->stride + l];
+#pragma GCC unroll 4
                     for (int j = 0; j < VECTORS; j++) block[i][j] += score * token[j];
                 }
             }
+#pragma GCC unroll 4
             for (int i = 0; i < ROWS; i++)
+#pragma GCC unroll 4
                 for (int j = 0; j < VECTORS; j++) store(o->rows[r + i] + h + j * LANES, block[i][j]);
         }
     }

@@ -106,38 +106,112 @@ static inline vec add_pairs(vec sums, ints pairs, uint32_t pair) {
 #endif
 }
 
-#define VECTOR_ROWS 8
+#define VECTOR_ROWS (LANES / 2)
+#define MOST_VECTORS 2
 
-/* As multiply, for as many rows and one panel. */
-static inline void multiply_vectors(int add, const uint16_t *rows, int64_t row_stride, const uint32_t *panel,
-                                    int64_t depth, float *out, int64_t out_stride) {
-    vec block[VECTOR_ROWS][TILE / LANES] = {0};
-    if (add)
-        for (int i = 0; i < VECTOR_ROWS; i++)
-            for (int j = 0; j < TILE / LANES; j++) block[i][j] = load(out + i * out_stride + j * LANES);
+/* Add rows x panels to sums, for VECTOR_ROWS rows and `num_vectors` vectors of columns, the first from `column` on. All
+ * loops over sums are unrolled, or they wouldn't stay in registers. */
+static inline __attribute__((always_inline)) void add_products(vec block[VECTOR_ROWS][MOST_VECTORS],
+                                                               const uint16_t *rows, int64_t row_stride,
+                                                               const uint32_t *panels, int64_t column,
+                                                               const int num_vectors, int64_t depth) {
+    const float *columns[MOST_VECTORS]; /* pairs, as numbers of 32 bits */
+#pragma GCC unroll 2
+    for (int j = 0; j < num_vectors; j++) {
+        const int64_t first = column + j * LANES;
+        columns[j] = (const float *)panels + first / TILE * (depth / 2) * TILE + first % TILE;
+    }
     for (int64_t k = 0; k < depth / 2; k++) {
-        ints pairs[TILE / LANES];
-        for (int j = 0; j < TILE / LANES; j++) pairs[j] = (ints)load((const float *)panel + k * TILE + j * LANES);
+#pragma GCC unroll 8
         for (int i = 0; i < VECTOR_ROWS; i++) {
-            uint32_t pair = *(const word *)(rows + i * row_stride + 2 * k);
-            for (int j = 0; j < TILE / LANES; j++) block[i][j] = add_pairs(block[i][j], pairs[j], pair);
+            const uint32_t pair = *(const word *)(rows + i * row_stride + 2 * k);
+#pragma GCC unroll 2
+            for (int j = 0; j < num_vectors; j++)
+                block[i][j] = add_pairs(block[i][j], (ints)load(columns[j] + k * TILE), pair);
         }
     }
-    for (int i = 0; i < VECTOR_ROWS; i++)
-        for (int j = 0; j < TILE / LANES; j++) store(out + i * out_stride + j * LANES, block[i][j]);
 }
 
-/* out = rows (16, depth) x up to four panels: (16, 16 num_panels), fp32; added to what is there, if it is to be. */
+/* What becomes of products: fp32, or, if there is `rounded`, bf16. */
+struct products {
+    int64_t num_rows, num_columns, stride;
+    float *sums;
+    uint16_t *rounded;
+};
+
+/* Products of some rows with some columns; what is there is added to, if it is to be, which is fp32. */
+static inline __attribute__((always_inline)) void multiply_vectors(int add, const uint16_t *rows, int64_t row_stride,
+                                                                   const uint32_t *panels, int64_t column,
+                                                                   const int num_vectors, int64_t depth,
+                                                                   const struct products *out, int64_t first_row) {
+    vec block[VECTOR_ROWS][MOST_VECTORS] = {0};
+    const int64_t num_rows = out->num_rows - first_row, first = first_row * out->stride + column;
+    if (add)
+#pragma GCC unroll 8
+        for (int i = 0; i < VECTOR_ROWS; i++)
+#pragma GCC unroll 2
+            for (int j = 0; j < num_vectors; j++)
+                if (i < num_rows) block[i][j] = load(out->sums + first + i * out->stride + j * LANES);
+    add_products(block, rows + first_row * row_stride, row_stride, panels, column, num_vectors, depth);
+#pragma GCC unroll 8
+    for (int i = 0; i < VECTOR_ROWS; i++) {
+#pragma GCC unroll 2
+        for (int j = 0; j < num_vectors; j++) {
+            const int64_t to = first + i * out->stride + j * LANES;
+            if (i >= num_rows)
+                continue;
+            else if (out->rounded)
+                store_rounded(out->rounded + to, block[i][j]);
+            else
+                store(out->sums + to, block[i][j]);
+        }
+    }
+}
+
+/* By vector units: whole blocks of VECTOR_ROWS rows are read. */
+static inline void multiply_in_vectors(int add, const uint16_t *rows, int64_t row_stride, const uint32_t *panels,
+                                       int64_t depth, const struct products *out) {
+    for (int64_t r = 0; r < out->num_rows; r += VECTOR_ROWS) {
+        int64_t column = 0;
+        for (; column + 2 * LANES <= out->num_columns; column += 2 * LANES)
+            multiply_vectors(add, rows, row_stride, panels, column, 2, depth, out, r);
+        if (column < out->num_columns) multiply_vectors(add, rows, row_stride, panels, column, 1, depth, out, r);
+    }
+}
+
+/* By matrix units, to fp32: whole tiles of rows are read and written. */
+static inline void multiply_in_tiles(int add, const uint16_t *rows, int64_t row_stride, const uint32_t *panels,
+                                     int64_t depth, const struct products *out) {
+    for (int64_t r = 0; r < out->num_rows; r += TILE)
+        for (int64_t column = 0; column < out->num_columns; column += MOST_PANELS * TILE)
+            multiply_tiles(add, rows + r * row_stride, row_stride, panels + column * (depth / 2),
+                           smaller((out->num_columns - column) / TILE, MOST_PANELS), depth,
+                           out->sums + r * out->stride + column, out->stride);
+}
+
+/* Fill a depth up to what can be multiplied. */
+static inline int64_t whole_depth(int in_tiles, int64_t depth) { return filled_up(depth, in_tiles ? DEPTH : 2); }
+
+/* out = rows (num_rows, depth) x panels (num_columns / 16, depth / 2, 16), fp32; added to what is there, if it is to
+ * be. There must be room for rows and what comes out in whole tiles of 16 rows. */
 static inline void multiply(int in_tiles, int add, const uint16_t *rows, int64_t row_stride, const uint32_t *panels,
-                            int64_t num_panels, int64_t depth, float *out, int64_t out_stride) {
-    if (in_tiles) {
-        multiply_tiles(add, rows, row_stride, panels, num_panels, depth, out, out_stride);
+                            int64_t depth, const struct products *out) {
+    (in_tiles ? multiply_in_tiles : multiply_in_vectors)(add, rows, row_stride, panels, depth, out);
+}
+
+/* The same in bf16, just num_rows; `sums` has room for 16 rows in fp32. */
+static inline void multiply_rounded(int in_tiles, const uint16_t *rows, int64_t row_stride, const uint32_t *panels,
+                                    int64_t depth, const struct products *out) {
+    if (!in_tiles) {
+        multiply_in_vectors(0, rows, row_stride, panels, depth, out);
         return;
     }
-    for (int64_t panel = 0; panel < num_panels; panel++)
-        for (int64_t r = 0; r < TILE; r += VECTOR_ROWS)
-            multiply_vectors(add, rows + r * row_stride, row_stride, panels + panel * depth / 2 * TILE, depth,
-                             out + r * out_stride + panel * TILE, out_stride);
+    for (int64_t r = 0; r < out->num_rows; r += TILE) {
+        const struct products some = {smaller(out->num_rows - r, TILE), out->num_columns, out->num_columns, out->sums};
+        multiply_in_tiles(0, rows + r * row_stride, row_stride, panels, depth, &some);
+        for (int64_t i = 0; i < some.num_rows; i++) /* when all are there: tiles reach memory late */
+            round_vector(out->rounded + (r + i) * out->stride, out->sums + i * some.stride, out->num_columns);
+    }
 }
 
 #endif

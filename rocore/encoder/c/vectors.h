@@ -146,12 +146,17 @@ static inline uint16_t rounded(float value) {
     return (number.bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : nearest;
 }
 
+static inline void store_rounded(uint16_t *to, vec values) {
+#ifdef __AVX512BF16__
+    *(halves *)to = (halves)_mm512_cvtneps_pbh((__m512)values);
+#else
+    for (int i = 0; i < LANES; i++) to[i] = rounded(values[i]);
+#endif
+}
+
 static inline void round_vector(uint16_t *restrict to, const float *restrict from, int64_t size) {
     int64_t h = 0;
-#ifdef __AVX512BF16__
-    for (; h + 16 <= size; h += 16)
-        _mm256_storeu_si256((__m256i *)(to + h), (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(from + h)));
-#endif
+    for (; h + LANES <= size; h += LANES) store_rounded(to + h, load(from + h));
     for (; h < size; h++) to[h] = rounded(from[h]);
 }
 

@@ -21,15 +21,13 @@ struct factors {
 static void differentiate_head(const struct factors *f, int64_t head, int in_tiles, uint16_t *transposed,
                                uint32_t *panels, float *sums) {
     const int64_t width = f->hidden_size, size = width / f->num_heads, narrow_width = filled_up(size, TILE);
+    const struct products out = {narrow_width, width, width, sums};
     for (int64_t first = 0; first < f->num_slots; first += CHUNK_SLOTS) {
         const int64_t slots = smaller(f->num_slots - first, CHUNK_SLOTS), depth = filled_up(slots, DEPTH);
         const int64_t row = first * f->num_heads + head;
         transpose_rows(transposed, f->narrow + row * size, slots, size, f->num_heads * size, depth);
         pack_rows(panels, f->wide + row * width, slots, width, f->num_heads * width, depth);
-        for (int64_t w = 0; w < narrow_width; w += TILE)
-            for (int64_t h = 0; h < width; h += MOST_PANELS * TILE)
-                multiply(in_tiles, first > 0, transposed + w * depth, depth, panels + h * (depth / 2),
-                         smaller((width - h) / TILE, MOST_PANELS), depth, sums + w * width + h, width);
+        multiply(in_tiles, first > 0, transposed, depth, panels, depth, &out);
     }
     float *of_weight = f->of_weight + head * size * width;
     for (int64_t i = 0; i < size * width; i += LANES) store(of_weight + i, load(sums + i) * f->scale);
