@@ -175,6 +175,7 @@ def draw(measured: list[dict[str, Any]], folder: Path) -> list[Path]:
                 name = key.removesuffix(f"_{unit}").replace("_", " ")
                 panel.plot([p["value"] for p in own], [p[key] for p in own], marker="o", label=name)
             panel.set_ylim(bottom=0)
+            panel.xaxis.get_major_locator().set_params(integer=True)
             panel.set_xlabel(label)
             panel.legend()
             panel.grid(alpha=0.3)

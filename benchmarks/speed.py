@@ -17,7 +17,6 @@ from benchmarks.peak import peak_gflops
 from benchmarks.plain import PaddedData, PlainTimes, PlainTrainer, pad, seconds_of, tokenized_pools
 from benchmarks.workload import Case, Workload
 from rocore.data.tokenization import TokenizedSource
-from rocore.encoder.attention_chunks import is_compiled
 from rocore.encoder.trunk import run_trunk
 
 ITEM_SIZE = {"bf16": 2, "fp32": 4}
@@ -89,7 +88,7 @@ def batching_seconds(task: rocore.TrainingTask, batch_size: int) -> float:
 
     They are where C doesn't read them in their stores.
     """
-    copied = not is_compiled(task.bank.batch(task.rows[:1]), task.bank.dtype)
+    copied = task.attention == "tensors"
     by_length = task.rows[np.argsort(task.bank.lengths[task.rows], kind="stable")]
     groups = [by_length[i : i + FEATURE_BATCH_ROWS] for i in range(0, len(by_length), FEATURE_BATCH_ROWS)]
     groups += paired_rows(task, batch_size)

@@ -2,7 +2,7 @@
 
 config.yaml         resolved configuration; `rocore train` takes it as it is
 splits.json         rows of the files in each split
-run.json            known relation names, C_u, fingerprints, versions, whether the data is synthetic
+run.json            known relation names, C_u, fingerprints, versions, precision, whether the data is synthetic
 epochs.jsonl        one line an epoch
 checkpoints/        the newest two, each whole or absent
 tensorboard/        event files
@@ -116,6 +116,7 @@ class RunDirectory:
                 "num_novel_relations": prepared.corpus.num_novel_relations,
                 "synthetic": prepared.corpus.synthetic,
                 "precision": prepared.task.precision,
+                "attention": prepared.task.attention,
                 "files": prepared.corpus.files,
                 "fingerprints": prepared.fingerprints,
                 "environment": describe_environment(),

@@ -103,7 +103,7 @@ def _training(config: Config, run: Mapping[str, Any], folder: Path) -> Iterator[
     if metrics.is_file():
         figures = json.loads(metrics.read_text(encoding="utf-8"))
         ended = f"{figures['epochs']} epochs (stopped: {figures['stop_reason']})"
-        yield f"- Seed {config.seed}, {ended}, {run['precision']}"
+        yield f"- Seed {config.seed}, {ended}, {run['precision']}, attention by {run['attention']}"
     yield "- All keys: `config.yaml`; rows of each split: `splits.json`"
 
 

@@ -53,7 +53,8 @@ def _show_start(prepared: "Prepared", epochs_done: int) -> None:
     click.echo(
         f"{len(task.known_train)} labeled instances of {task.num_known_relations} known relations, "
         f"{len(task.novel_train)} unlabeled for {task.num_novel_relations} novel relations, "
-        f"{len(task.novel_test)} for testing; {task.device}, {task.precision}",
+        f"{len(task.novel_test)} for testing; {task.device}, {task.precision}, "
+        f"attention by {task.attention}",
         err=True,
     )
     if epochs_done:

@@ -196,12 +196,17 @@ def gradients(chunk: Chunk, of_mixtures: Tensor, of_totals: Tensor, kept: Iterat
     return of_mixtures
 
 
+def compiles(dtype: torch.dtype, hidden_size: int) -> bool:
+    """Whether C computes attention of tokens of that dtype and width."""
+    if dtype not in native.DTYPES or native.library() is None:
+        return False
+    return dtype == torch.float32 or hidden_size % native.DEPTH == 0
+
+
 def is_compiled(batch: TokenBatch, dtype: torch.dtype) -> bool:
     """Whether C computes a batch in that dtype, its tokens' own."""
     sentences = batch.sentences
-    if dtype != sentences.dtype or dtype not in native.DTYPES or native.library() is None:
-        return False
-    return dtype == torch.float32 or sentences.hidden_size % native.DEPTH == 0
+    return dtype == sentences.dtype and compiles(dtype, sentences.hidden_size)
 
 
 def _library(chunk: Chunk, rows: Tensor, dtype: torch.dtype) -> native.Library | None:

@@ -12,6 +12,7 @@ from rocore.config import Config
 from rocore.data import load_data, make_splits, raise_errors, validate
 from rocore.data.instance import Corpus, NovelGold, Rows, Splits
 from rocore.downloads import cache_root
+from rocore.encoder.attention_chunks import compiles
 from rocore.encoder.cache import Progress, TrunkCache
 from rocore.encoder.source import Encoder, load_encoder
 from rocore.encoder.tokens import TokenBank, TokenStore
@@ -52,6 +53,13 @@ class TrainingTask:
     def rows(self) -> Rows:
         """All rows, in the order known train, novel train, known test, novel test."""
         return np.concatenate([self.known_train, self.novel_train, self.known_test, self.novel_test])
+
+    @property
+    def attention(self) -> str:
+        """What computes layer r's attention: Triton, C or tensors. Each rounds in its own way."""
+        if self.device.type == "cuda":
+            return "Triton"
+        return "C" if compiles(self.bank.dtype, self.bank.hidden_size) else "tensors"
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ RUN = {
     "num_novel_relations": 3,
     "synthetic": True,
     "precision": "fp32",
+    "attention": "tensors",
     "files": {"known.jsonl": "ab12"},
     "fingerprints": {"encoder": "cd34"},
     "environment": {"python": "3.11", "packages": {"torch": "2.13"}, "platform": "Linux", "gpus": []},
@@ -92,6 +93,7 @@ def test_export_writes_a_card_with_figures_data_and_provenance(swept, tmp_path):
         "known.jsonl, SHA-256 `ab12`",
         "SHA-256 `cd34`",
         "capital, author",
+        "Seed 1, 4 epochs (stopped: max_epochs), fp32, attention by tensors",
         "Sweep small, 2026-01-01: 2 trials",
         "torch 2.13",
     ):

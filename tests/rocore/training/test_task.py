@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from rocore.config import override
+from rocore.encoder import native
 from rocore.errors import ConfigError, EncoderError
 from rocore.training.task import TrainingTask, build_trunk_cache, prepare, resolve_device
 from rocore.training.trainer import Trainer
@@ -50,6 +51,15 @@ def test_training_with_shuffled_gold_is_the_same_to_the_last_bit(config_of, prep
         scores.append(metrics)
     assert outcomes[0] == outcomes[1]
     assert scores[0] != scores[1]
+
+
+def test_task_says_that_tensors_compute_attention_where_there_is_no_compiler(
+    config_of, prepared_of, monkeypatch
+):
+    task = prepared_of(config_of({"incremental.enabled": True})).task
+    assert task.attention == ("tensors" if native.library() is None else "C")
+    monkeypatch.setattr(native, "library", lambda: None)
+    assert task.attention == "tensors"
 
 
 def test_build_trunk_cache_spares_every_later_prepare_the_trunk(config_of, tmp_path, monkeypatch):
