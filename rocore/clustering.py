@@ -141,10 +141,9 @@ def _moved(
 
     An empty cluster moves to the point that is farthest from its own centroid.
     """
-    ids = torch.arange(centroids.shape[1], device=points.device)
-    member = (labels[:, None, :] == ids[:, None]).to(points.dtype)  # (S, K, N)
-    counts = member.sum(2)
-    means = (member.flatten(0, 1) @ points).view_as(centroids) / counts.clamp(min=1)[:, :, None]
+    summed = sums_by_adding if points.device.type == "cpu" else sums_by_product
+    sums, counts = summed(points, labels, centroids.shape[1])
+    means = sums / counts.clamp(min=1)[:, :, None]
     shifts = (means - centroids).square().sum((1, 2))
     # Both are read back at once: what a device is asked for, it has to finish first.
     read, fewest = torch.stack([shifts, counts.amin(1).to(shifts.dtype)]).tolist()
@@ -154,6 +153,26 @@ def _moved(
         means[run, empty] = points[distances.topk(len(empty)).indices]
         read[run] = float((means[run] - centroids[run]).square().sum())
     return means, read
+
+
+def sums_by_adding(
+    points: Float[Tensor, "N M"], labels: Int[Tensor, "S N"], num_clusters: int
+) -> tuple[Float[Tensor, "S K M"], Int[Tensor, "S K"]]:
+    """Return the sum of each cluster's points, and their number: the faster way on a CPU, in the same order always."""
+    sums = points.new_zeros(len(labels), num_clusters, points.shape[1])
+    for of_run, own in zip(sums, labels, strict=True):
+        of_run.index_add_(0, own, points)
+    return sums, torch.stack([own.bincount(minlength=num_clusters) for own in labels])
+
+
+def sums_by_product(
+    points: Float[Tensor, "N M"], labels: Int[Tensor, "S N"], num_clusters: int
+) -> tuple[Float[Tensor, "S K M"], Int[Tensor, "S K"]]:
+    """Return the same on a device that would add in another order every time."""
+    ids = torch.arange(num_clusters, device=points.device)
+    member = labels[:, None, :] == ids[:, None]  # (S, K, N)
+    sums = member.flatten(0, 1).to(points.dtype) @ points
+    return sums.view(len(labels), num_clusters, -1), member.sum(2)
 
 
 def sample_silhouette(points: Tensor, labels: Tensor, seed: int) -> float:

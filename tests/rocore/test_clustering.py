@@ -4,7 +4,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_score
 from torch import Tensor
 
-from rocore.clustering import kmeans, renamed_after, silhouette
+from rocore.clustering import kmeans, renamed_after, silhouette, sums_by_adding, sums_by_product
 
 
 def blobs(num_points: int = 200, num_blobs: int = 5, spread: float = 0.7, seed: int = 0) -> Tensor:
@@ -122,6 +122,18 @@ def test_kmeans_duplicates_share_a_cluster() -> None:
     points = blobs(30).repeat(2, 1)
     labels = kmeans(points, 4, seed=0).labels
     assert torch.equal(labels[:30], labels[30:])
+
+
+@pytest.mark.parametrize("num_runs", [1, 3])
+def test_sums_of_clusters_by_adding_are_those_by_product_and_an_empty_cluster_has_none(num_runs: int) -> None:
+    points = blobs(97)
+    labels = torch.stack([(torch.arange(97) * (run + 2)) % 6 for run in range(num_runs)])  # of 7 clusters
+    sums, counts = sums_by_adding(points, labels, 7)
+    by_product, same_counts = sums_by_product(points, labels, 7)
+    assert torch.equal(counts, same_counts)
+    assert counts.sum(1).tolist() == [97] * num_runs
+    assert torch.allclose(sums, by_product, atol=1e-4)
+    assert not sums[:, 6].any()
 
 
 def test_kmeans_one_cluster_is_the_mean() -> None:
