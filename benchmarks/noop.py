@@ -8,7 +8,8 @@ from typing import Any
 from tune.config import Sweep, load_sweep
 from tune.preparation import Facts
 from tune.sweep import run_sweep
-from tune.trial import Trial
+from tune.trial import StoredTrainable
+from tune.trial_run import Result
 
 HERE = Path(__file__).parent
 SWEEP = HERE.parent / "configs" / "tune" / "fewrel_minilm.yaml"
@@ -24,10 +25,11 @@ FACTS = Facts(
 )
 
 
-class NoOp(Trial):
+class NoOp(StoredTrainable):
     """Reports at once, as many figures as a training does, and a checkpoint of a few bytes; its score is drawn."""
 
     def setup(self, config: dict[str, Any]) -> None:
+        super().setup(config)
         self.spec, self.epoch = config["spec"], 0
         self.draw = random.Random(self.spec["name"])
         self.height = self.draw.random()
@@ -36,7 +38,7 @@ class NoOp(Trial):
         self.setup(new_config)
         return True
 
-    def step(self) -> dict[str, Any]:
+    def train_epoch(self) -> Result:
         self.epoch += 1
         train = self.spec["config"]["train"]
         joint = self.epoch - train["pretrain_epochs"]
@@ -63,9 +65,6 @@ class NoOp(Trial):
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         (Path(checkpoint_dir) / "epoch.json").write_text(str(self.epoch))
-
-    def cleanup(self) -> None:
-        """Holds nothing."""
 
 
 def sweep_of(num_trials: int, searcher: str, scheduler: str, at_once: int, num_cpus: float) -> Sweep:
