@@ -103,7 +103,8 @@ def _training(config: Config, run: Mapping[str, Any], folder: Path) -> Iterator[
     if metrics.is_file():
         figures = json.loads(metrics.read_text(encoding="utf-8"))
         ended = f"{figures['epochs']} epochs (stopped: {figures['stop_reason']})"
-        yield f"- Seed {config.seed}, {ended}, {run['precision']}, attention by {run['attention']}"
+        attention = f", attention by {run['attention']}" if "attention" in run else ""  # older runs don't say
+        yield f"- Seed {config.seed}, {ended}, {run['precision']}{attention}"
     yield "- All keys: `config.yaml`; rows of each split: `splits.json`"
 
 

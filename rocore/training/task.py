@@ -59,7 +59,8 @@ class TrainingTask:
         """What computes layer r's attention: Triton, C or tensors. Each rounds in its own way."""
         if self.device.type == "cuda":
             return "Triton"
-        return "C" if compiles(self.bank.dtype, self.bank.hidden_size) else "tensors"
+        in_stores = self.bank.resident is None  # C reads tokens where they lie
+        return "C" if in_stores and compiles(self.bank.dtype, self.bank.hidden_size) else "tensors"
 
 
 @dataclass(frozen=True)

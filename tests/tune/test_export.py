@@ -107,6 +107,14 @@ def test_export_of_a_run_needs_no_sweep(tmp_path):
     assert "Sweep" not in card
 
 
+def test_export_of_a_run_that_does_not_say_what_computed_attention_leaves_it_out(tmp_path):
+    run = make_run(tmp_path / "run")
+    older = {key: value for key, value in RUN.items() if key != "attention"}
+    (run / "run.json").write_text(json.dumps(older))
+    export(run, tmp_path / "out")
+    assert "(stopped: max_epochs), fp32\n" in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_export_of_a_run_without_gold_says_that_there_are_no_figures(tmp_path):
     run = make_run(tmp_path / "run")
     (run / "metrics.json").write_text(json.dumps({"epochs": 4, "stop_reason": "max_epochs"}))

@@ -27,7 +27,7 @@ struct units {
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* As multiply. */
+/* out = rows (16, depth) x up to four panels: (16, 16 num_panels), fp32; added to what is there, if it is to be. */
 static inline void multiply_tiles(int add, const uint16_t *rows, int64_t row_stride, const uint32_t *panels,
                                   int64_t num_panels, int64_t depth, float *out, int64_t out_stride) {
     const int64_t panel = depth / 2 * TILE, bytes = out_stride * sizeof(*out);
@@ -173,8 +173,8 @@ static inline void multiply_in_vectors(int add, const uint16_t *rows, int64_t ro
                                        int64_t depth, const struct products *out) {
     for (int64_t r = 0; r < out->num_rows; r += VECTOR_ROWS) {
         int64_t column = 0;
-        for (; column + 2 * LANES <= out->num_columns; column += 2 * LANES)
-            multiply_vectors(add, rows, row_stride, panels, column, 2, depth, out, r);
+        for (; column + MOST_VECTORS * LANES <= out->num_columns; column += MOST_VECTORS * LANES)
+            multiply_vectors(add, rows, row_stride, panels, column, MOST_VECTORS, depth, out, r);
         if (column < out->num_columns) multiply_vectors(add, rows, row_stride, panels, column, 1, depth, out, r);
     }
 }

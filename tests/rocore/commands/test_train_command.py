@@ -1,6 +1,7 @@
 """`rocore train`: what it says, what it refuses, and that a killed run goes on."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ def test_train_says_what_it_found_and_where(config, run, tmp_path):
     assert "novel_test: b3_precision 0." in result.stdout
     assert "built-in synthetic corpus; its figures say nothing about real text" in result.stderr
     assert "40 labeled instances of 4 known relations, 21 unlabeled for 3 novel relations" in result.stderr
+    assert re.search(r"; cpu, (fp32|bf16), attention by (C|tensors)\n", result.stderr)
     assert "epoch   1 pretrain" in result.stderr
     assert "epoch   2 joint" in result.stderr
 

@@ -8,6 +8,7 @@ import torch
 
 from rocore.config import override
 from rocore.encoder import native
+from rocore.encoder.tokens import TokenBank, TokenStore
 from rocore.errors import ConfigError, EncoderError
 from rocore.training.task import TrainingTask, build_trunk_cache, prepare, resolve_device
 from rocore.training.trainer import Trainer
@@ -53,13 +54,19 @@ def test_training_with_shuffled_gold_is_the_same_to_the_last_bit(config_of, prep
     assert scores[0] != scores[1]
 
 
-def test_task_says_that_tensors_compute_attention_where_there_is_no_compiler(
-    config_of, prepared_of, monkeypatch
+@pytest.mark.parametrize(
+    ("has_compiler", "resident", "attention"),
+    [(True, False, "C"), (False, False, "tensors"), (True, True, "tensors")],
+    ids=["compiler", "no-compiler", "tokens-as-on-an-accelerator"],
+)
+def test_task_says_what_computes_attention(
+    has_compiler, resident, attention, config_of, prepared_of, monkeypatch
 ):
+    monkeypatch.setattr(native, "library", lambda: object() if has_compiler else None)
     task = prepared_of(config_of({"incremental.enabled": True})).task
-    assert task.attention == ("tensors" if native.library() is None else "C")
-    monkeypatch.setattr(native, "library", lambda: None)
-    assert task.attention == "tensors"
+    store = TokenStore(torch.zeros(1, 32), np.array([0, 1]), np.array([[0, 1, 0, 1]]))
+    task = replace(task, bank=TokenBank([store], task.device, resident=resident))
+    assert task.attention == attention
 
 
 def test_build_trunk_cache_spares_every_later_prepare_the_trunk(config_of, tmp_path, monkeypatch):
