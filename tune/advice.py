@@ -5,16 +5,21 @@ from collections.abc import Iterator
 from tune.config import Sweep
 from tune.rungs import rungs
 from tune.space import extremes, joint_budget
+from tune.statistics import detectable_difference, pairs_to_decide
 
 RANDOM_TRIALS = 10
 """Optuna's TPE draws at random until as many trials have ended."""
+TYPICAL_STD = 0.03
+"""Standard deviation of a paired difference in B-cubed F1, as measured on FewRel."""
+LARGE, WORTHWHILE = 0.1, 0.05
+"""Differences in B-cubed F1: what hardly any configuration gains, and what a race should see."""
 FEW_SEEDS = 5
 RAMPUP = "incremental.rampup_epochs"
 
 
 def advise(sweep: Sweep) -> list[str]:
     """Return warnings; what can't work at all was refused when the sweep was read."""
-    return [*_dead_dimensions(sweep), *_rungs(sweep), *_rampup(sweep), *_numbers(sweep)]
+    return [*_dead_dimensions(sweep), *_rungs(sweep), *_rampup(sweep), *_numbers(sweep), *_race(sweep)]
 
 
 def _dead_dimensions(sweep: Sweep) -> Iterator[str]:
@@ -34,7 +39,7 @@ def _dead_dimensions(sweep: Sweep) -> Iterator[str]:
 
 def _rungs(sweep: Sweep) -> Iterator[str]:
     """Grace periods are joint epochs, so that none ends inside pre-training; it can be too long."""
-    scheduler, budget = sweep.config.scheduler, joint_budget(sweep.base, sweep.config.search.space)
+    scheduler, budget = sweep.config.scheduler, joint_budget(sweep.search_base, sweep.config.search.space)
     if scheduler.name == "asha" and not rungs(scheduler, budget):
         yield (
             f"`scheduler.grace_epochs` = {scheduler.grace_epochs} reaches the end of the {budget} joint epochs, so "
@@ -46,7 +51,7 @@ def _rampup(sweep: Sweep) -> Iterator[str]:
     """mu(t) of equation 17 is still rising when trials are judged."""
     if not sweep.base.incremental.enabled:
         return
-    space, budget = sweep.config.search.space, joint_budget(sweep.base, sweep.config.search.space)
+    space, budget = sweep.config.search.space, joint_budget(sweep.search_base, sweep.config.search.space)
     longest = max(int(value or 0) for value in extremes(space[RAMPUP])) if RAMPUP in space else None
     longest = sweep.base.incremental.rampup_epochs if longest is None else longest
     stops = rungs(sweep.config.scheduler, budget)
@@ -74,8 +79,34 @@ def _numbers(sweep: Sweep) -> Iterator[str]:
             "trials that are stopped early have no second objective (`objective.second`), so that the searcher learns "
             "from complete ones alone; set `scheduler.name` to none, or allow for more trials"
         )
-    if reevaluation.num_seeds < FEW_SEEDS:
+    if reevaluation.num_seeds == 1:
         yield (
-            f"with {reevaluation.num_seeds} seeds (`reevaluation.num_seeds`) the final comparison sees large "
-            f"differences only; {FEW_SEEDS} or more are better"
+            "one seed (`reevaluation.num_seeds`) can't tell a difference from chance: the final comparison has no test"
+        )
+    elif reevaluation.num_seeds < FEW_SEEDS:
+        seen, more = (detectable_difference(TYPICAL_STD, n) for n in (reevaluation.num_seeds, FEW_SEEDS))
+        yield (
+            f"with {reevaluation.num_seeds} seeds (`reevaluation.num_seeds`) the final comparison sees differences of "
+            f"about {seen:.2f} and more; {FEW_SEEDS} seeds see {more:.2f}"
+        )
+
+
+def _race(sweep: Sweep) -> Iterator[str]:
+    """The paper's configuration stays unless the race calls a gain significant: it must be able to."""
+    rules = sweep.config.racing
+    num_candidates = min(rules.num_candidates, sweep.config.search.num_trials - 1)
+    if num_candidates < 1:
+        yield (
+            "without a race (`racing.num_candidates` = 0) the paper's configuration stays the choice, whatever the "
+            "search finds: one run of the objective is no evidence; set it to at least 1"
+        )
+        return
+    level = rules.alpha / num_candidates
+    seen = detectable_difference(TYPICAL_STD, rules.num_pairs, level=level)
+    if seen > LARGE:
+        enough = pairs_to_decide(WORTHWHILE, TYPICAL_STD, level=level)
+        yield (
+            f"a race of {num_candidates} candidate{'s' if num_candidates > 1 else ''} over {rules.num_pairs} pairs is "
+            f"too short to decide: it would see gains of about {seen:.2f} and more, so that the paper's configuration "
+            f"stays; `racing.num_pairs` = {enough} sees {WORTHWHILE}"
         )

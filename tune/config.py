@@ -49,6 +49,9 @@ class SearchConfig(Section):
 
     num_trials: Count = 24
     """Trials in all, the paper's configuration included."""
+    max_epochs: Count | None = None
+    """Joint epochs of a trial of search or race, at most. Null: `train.max_epochs`, which bounds the runs of the final
+    comparison."""
     searcher: Literal["tpe", "gp", "random"] = "tpe"
     """Optuna's sampler. gp (a Gaussian process) learns from complete trials alone, so that it wants scheduler `none`;
     tpe learns from stopped ones too."""
@@ -189,6 +192,17 @@ class Sweep:
     paper: dict[str, Value]
 
     @property
+    def search_base(self) -> Config:
+        """What trials of search and race start from: the base, with the search's own budget."""
+        budget = self.config.search.max_epochs
+        return self.base if budget is None else override(self.base, {"train.max_epochs": budget})
+
+    @property
+    def in_search(self) -> "Sweep":
+        """The sweep as trials of search and race are given it."""
+        return replace(self, base=self.search_base)
+
+    @property
     def race_seeds(self) -> tuple[int, ...]:
         """Seeds of the race, none of which is the search's; empty where there is no race."""
         rules = self.config.racing
@@ -246,6 +260,7 @@ def load_sweep(path: Path | str, overrides: Mapping[str, Any] | None = None) -> 
         }
     )
     sweep = Sweep(config=config, base=base, paper=paper)
+    _check_budget(sweep)
     _check_seeds(sweep)
     _check_second_objective(sweep)
     return sweep
@@ -262,6 +277,23 @@ def dotted(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 def _absolute(place: str) -> str:
     return place if rocore.is_url(place) else str(Path(place).expanduser().resolve())
+
+
+def _check_budget(sweep: Sweep) -> None:
+    """Refuse two budgets of a trial, and one that the final comparison would cut."""
+    budget, bound = sweep.config.search.max_epochs, sweep.base.train.max_epochs
+    if budget is None:
+        return
+    if "train.max_epochs" in sweep.config.search.space:
+        raise ConfigError(
+            "a trial must have one budget, but `search.max_epochs` is set and `train.max_epochs` is searched; remove "
+            "one of them"
+        )
+    if budget > bound:
+        raise ConfigError(
+            f"`search.max_epochs` must be at most `train.max_epochs`, the bound of the final comparison, but is "
+            f"{budget} of {bound}; lower it, or raise `train.max_epochs`"
+        )
 
 
 def _check_seeds(sweep: Sweep) -> None:

@@ -42,6 +42,8 @@ class TrialRecord:
     error: str | None = None
     metrics: dict[str, float] | None = None
     curve: list[dict[str, Any]] = field(default_factory=list)
+    stop_reason: str | None = None
+    """Of a trial that reached its own end: `converged` or `max_epochs`."""
     finished: bool = False
     """Whether its last epoch was its own last one; it may not have been told so yet."""
     num_starts: int = 0
@@ -80,6 +82,7 @@ class TrialRecord:
             "epochs": self.epochs,
             "seconds": self.seconds,
             "error": self.error,
+            "stop_reason": self.stop_reason,
             "curve": self.curve,
         }
 
@@ -184,6 +187,8 @@ class Records:
         record.curve.append({key: event[key] for key in ("epoch", "phase", "objective", "seconds")})
         record.objective, record.metrics = float(event["objective"]), event["metrics"]
         record.finished, record.num_lost = event["finished"], 0
+        # Journals of older versions don't say it.
+        record.stop_reason = event.get("stop_reason")
 
     def _lose(self, record: TrialRecord, event: Event) -> None:
         # Journals of older versions don't say it.
@@ -303,7 +308,7 @@ class Ledger:
         if record.state != "running" or result["epoch"] <= record.epochs:
             return
         scalars = result.get("scalars") or {}
-        kept = ("epoch", "joint_epoch", "phase", "objective", "seconds", "finished", "metrics")
+        kept = ("epoch", "joint_epoch", "phase", "objective", "seconds", "finished", "stop_reason", "metrics")
         self._write("report", name=name, **{key: result.get(key) for key in kept}, scalars=scalars)
         for listener in self.listeners:
             listener.advanced(record, scalars)

@@ -58,6 +58,7 @@ class EpochScore:
         finished: Whether the run is over.
         scalars: For the curves: losses and label-free figures, means over folds.
         metrics: Final figures, in the last epoch of a re-evaluation.
+        stop_reason: In the last epoch, why training ended: `converged`, or `max_epochs` where one of the folds did so.
     """
 
     epoch: int
@@ -66,6 +67,7 @@ class EpochScore:
     finished: bool
     scalars: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, float] | None = None
+    stop_reason: str | None = None
 
 
 class Run:
@@ -109,7 +111,12 @@ class Run:
             finished=finished,
             scalars=_mean_scalars(plain),
             metrics=self.final_metrics(plain) if finished else None,
+            stop_reason=self._stop_reason() if finished else None,
         )
+
+    def _stop_reason(self) -> str | None:
+        reasons = [trainer.stop_reason for trainer in self.trainers]
+        return next((reason for reason in reasons if reason != "converged"), "converged")
 
     def score(self, index: int, report: "EpochReport") -> float:
         """Return the score of one trainer after a joint epoch."""

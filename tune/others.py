@@ -98,7 +98,7 @@ class Others:
 
 def _compared(sweep: Sweep) -> dict[str, Any]:
     """Return what makes objectives comparable, by what users call it."""
-    base = dict(dotted(sweep.base.model_dump(mode="json")))
+    base = dict(dotted(sweep.search_base.model_dump(mode="json")))
     return {
         "search.space": sweep.config.search.space,
         "objective": sweep.config.objective,

@@ -113,7 +113,7 @@ def make_plan(sweep: Sweep, costs: Sequence[EncoderCost], num_concurrent: int) -
 
     search   = trials * (setup + pre-training) + expected joint epochs * seconds of one
     race     = (candidates + 1) * pairs * (one fold's setup + pre-training + all joint epochs), if nobody drops
-    final    = (top_k + 1) * seeds * (setup + pre-training + all joint epochs)
+    final    = (top_k + 1) * seeds * (setup + pre-training + all joint epochs of `train.max_epochs`)
     wall     = training / trials at once, but at least one whole trial
 
     Every output layer is taken to be drawn equally often, no run to converge before its last epoch, and a pack to take
@@ -121,7 +121,8 @@ def make_plan(sweep: Sweep, costs: Sequence[EncoderCost], num_concurrent: int) -
     """
     config, resources, pack = sweep.config, sweep.config.resources, sweep.config.trial.pack
     num_trials, num_pretrain = config.search.num_trials, sweep.base.train.pretrain_epochs
-    max_epochs = joint_budget(sweep.base, config.search.space)
+    max_epochs = joint_budget(sweep.search_base, config.search.space)
+    final_epochs = joint_budget(sweep.base, config.search.space)
     joint_epochs = expected_joint_epochs(num_trials, config.scheduler, max_epochs)
     layers = tuple(_layers(costs))
     before_joint_s = fmean(cost.num_folds * cost.search.setup_s for cost in costs) + num_pretrain * fmean(
@@ -133,7 +134,7 @@ def make_plan(sweep: Sweep, costs: Sequence[EncoderCost], num_concurrent: int) -
     num_race_runs = count_race_runs(sweep)
     race_run_s = whole_trial_s / fmean(cost.num_folds for cost in costs)
     num_final_runs = (config.reevaluation.top_k + 1) * config.reevaluation.num_seeds
-    final_run_s = max(_run_s(cost.final, num_pretrain, max_epochs) for cost in costs)
+    final_run_s = max(_run_s(cost.final, num_pretrain, final_epochs) for cost in costs)
     trial_memory = max(
         cost.search.memory_bytes + (cost.num_folds - 1) * cost.search.model_bytes for cost in costs
     )

@@ -4,7 +4,7 @@ The search saw each configuration once, on one split and one seed, so that its b
 best few run on the same (split, seed) pairs, and the race goes on in rounds of doubling length. After a round, the
 lower half is compared with the leader, pair by pair; who is significantly worse is dropped, nobody else. (Comparing
 with the seen leader favors dropping, Holm's correction and sparing the upper half disfavor it: of equal
-configurations, each is dropped in about `alpha` of simulated races.)
+configurations, each is dropped in about `alpha` of simulated races.) What the race decides stands in `decision`.
 
 Everything is a function of the scores so far: a race that was cut off goes on where it was.
 """
@@ -20,8 +20,9 @@ from tune.config import RacingConfig, Sweep, Value
 from tune.ledger import PAPER, TrialRecord
 from tune.objective import FLOOR
 from tune.specification import race_name, race_spec
-from tune.statistics import compare, holm, paired_t_test, verdict_text
+from tune.statistics import compare, corrected
 
+PAIRS = "(split, seed) pairs"
 Scores = Mapping[tuple[str, int], float]
 """Objective at the end, by configuration and position of the pair; absent until the run has ended."""
 
@@ -106,7 +107,7 @@ def standing(names: Sequence[str], rules: RacingConfig, scores: Scores) -> Stand
         if missing:
             return Standing(num_pairs, missing, tuple(survivors), tuple(dropped))
         # Stable: equals keep the search's order.
-        survivors.sort(key=lambda name: -float(np.mean(_row(name, num_pairs, scores))))
+        survivors.sort(key=lambda name: -float(np.mean(row_of(name, num_pairs, scores))))
         leaving = _leaving(survivors, num_pairs, rules.alpha, scores)
         dropped += leaving
         survivors = [name for name in survivors if name not in {each.name for each in leaving}]
@@ -140,14 +141,6 @@ def run_race(
                 f"every run of the race must end, but {where.missing[0]} didn't; resume the sweep"
             )
     return where
-
-
-def race_finalists(
-    where: Standing, configurations: Mapping[str, Mapping[str, Value]], top_k: int
-) -> dict[str, dict[str, Value]]:
-    """Return the configurations of the final comparison by name, best first; the paper's is always there."""
-    names = dict.fromkeys((*where.survivors[:top_k], PAPER))
-    return {name: dict(configurations[name]) for name in names}
 
 
 def scores_of(names: Sequence[str], pairs: Sequence[Pair], records: Sequence[TrialRecord]) -> Scores:
@@ -187,7 +180,6 @@ def describe_race(
     scores = scores_of(list(configurations), pairs, records)
     where = standing(list(configurations), rules, scores)
     left = {each.name: asdict(each) for each in where.dropped}
-    against_paper = "" if where.missing else _against_paper(where, scores)
     failed = [record for record in records if record.state == "failed"]
     entries = []
     for name in (*where.survivors, *(each.name for each in reversed(where.dropped))):
@@ -209,12 +201,12 @@ def describe_race(
         "configurations": entries,
         "failed": [{"run": record.name, "error": record.error} for record in failed],
         "seconds": sum(record.seconds for record in records),
-        "text": f"{_text(where)} {against_paper}".strip(),
-        "against_paper": against_paper,
+        "text": _text(where),
     }
 
 
-def _row(name: str, num_pairs: int, scores: Scores) -> list[float]:
+def row_of(name: str, num_pairs: int, scores: Scores) -> list[float]:
+    """Return what a configuration scored on the first pairs."""
     return [scores[name, pair] for pair in range(num_pairs)]
 
 
@@ -222,26 +214,13 @@ def _leaving(ordered: Sequence[str], num_pairs: int, alpha: float, scores: Score
     """Test the lower half against the leader; the p values of one round are corrected together."""
     leader = ordered[0]
     tested = [name for name in ordered[(len(ordered) + 1) // 2 :] if name != PAPER]
-    best = np.asarray(_row(leader, num_pairs, scores))
-    differences = {name: np.asarray(_row(name, num_pairs, scores)) - best for name in tested}
-    p_values = holm([paired_t_test(values.tolist()) for values in differences.values()])
+    best = row_of(leader, num_pairs, scores)
+    compared = corrected([compare(row_of(name, num_pairs, scores), best) for name in tested])
     return [
-        Dropped(name, num_pairs, leader, float(differences[name].mean()), p_value)
-        for name, p_value in zip(tested, p_values, strict=True)
-        if p_value < alpha
+        Dropped(name, num_pairs, leader, each.difference, each.p_value)
+        for name, each in zip(tested, compared, strict=True)
+        if each.difference is not None and each.p_value is not None and each.p_value < alpha
     ]
-
-
-def _against_paper(where: Standing, scores: Scores) -> str:
-    """Say what the objective alone, without any novel label, knows of the winner and the paper's configuration."""
-    winner, rows = where.survivors[0], [(name, pair) for name, pair in scores if name == PAPER]
-    if winner == PAPER or len(rows) < where.num_pairs:
-        return ""
-    ours, theirs = (_row(name, where.num_pairs, scores) for name in (winner, PAPER))
-    text = verdict_text(
-        winner, "the paper's configuration", "of the search's objective", compare(ours, theirs)
-    )
-    return f"By the search's objective alone: {text[:1].lower()}{text[1:]}"
 
 
 def _text(where: Standing) -> str:
@@ -250,6 +229,6 @@ def _text(where: Standing) -> str:
         return f"The race is under way: {shown} left, {len(where.missing)} runs to go in its round."
     leaving = ", ".join(f"{each.name} after {each.num_pairs}" for each in where.dropped) or "none"
     return (
-        f"{shown} stood to the end of the race over {where.num_pairs} (split, seed) pairs; dropped as significantly "
+        f"{shown} stood to the end of the race over {where.num_pairs} {PAIRS}; dropped as significantly "
         f"worse than the leader: {leaving}. {where.survivors[0]} has the best mean."
     )

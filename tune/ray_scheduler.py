@@ -14,8 +14,11 @@ from tune.config import Sweep
 from tune.journal import Event
 from tune.ray_searcher import METRIC
 from tune.space import joint_budget
+from tune.specification import trial_name
 
 TIME = "joint_epoch"
+PAPER_TRIAL = trial_name(0)
+"""The paper's configuration."""
 
 
 class TrialQueue:
@@ -76,7 +79,7 @@ class NamedASHA(ASHAScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: Mapping[str, Any]) -> str:
         """Decide whether a trial goes on."""
-        return str(super().on_trial_result(tune_controller, _named(trial.config["spec"]["name"]), result))
+        return self._decide(trial.config["spec"]["name"], result)
 
     def on_trial_complete(self, tune_controller: Any, trial: RayTrial, result: Mapping[str, Any]) -> None:
         """Note the last score of a trial."""
@@ -99,14 +102,16 @@ class NamedASHA(ASHAScheduler):
                 self._add(event["name"])
             elif event["event"] == "report":
                 last[event["name"]] = event
-                if not event["finished"] and self._decide(event) == TrialScheduler.STOP:
+                if not event["finished"] and self._decide(event["name"], event) == TrialScheduler.STOP:
                     stopped.add(event["name"])
             elif event["event"] == "end" and event["state"] != "failed":
                 super().on_trial_complete(None, _named(event["name"]), last[event["name"]])
         return stopped
 
-    def _decide(self, event: Event) -> str:
-        return str(super().on_trial_result(None, _named(event["name"]), event))
+    def _decide(self, name: str, result: Mapping[str, Any]) -> str:
+        """Enter a score into the rungs. The paper's configuration goes on whatever it is: others are judged by it."""
+        decision = str(super().on_trial_result(None, _named(name), result))
+        return TrialScheduler.CONTINUE if name == PAPER_TRIAL else decision
 
     def _add(self, name: str) -> None:
         if name not in self._trial_info:
@@ -122,7 +127,7 @@ def make_scheduler(sweep: Sweep) -> TrialScheduler:
     scheduler = sweep.config.scheduler
     if scheduler.name == "none":
         return FirstCome()
-    max_epochs = joint_budget(sweep.base, sweep.config.search.space)
+    max_epochs = joint_budget(sweep.search_base, sweep.config.search.space)
     return NamedASHA(
         time_attr=TIME,
         metric=METRIC,

@@ -16,6 +16,7 @@ from tune.ledger import Records
 from tune.optuna_study import Study, quiet_optuna
 from tune.ray_scheduler import make_scheduler
 from tune.simulation import Method, compare_methods, ray_trial
+from tune.space import joint_budget
 from tune.surrogate import Curve, Surrogate
 from tune.sweep_directory import SweepDirectory
 
@@ -70,7 +71,7 @@ def replay_sweep(directory: Path, *, num_seeds: int = NUM_SEEDS, echo: Callable[
     sweep, trials = read_sweep(directory)
     journal = directory / FILE
     agreement = check_record(sweep, read_events(journal)) if journal.exists() else None
-    curves = recorded_curves(trials)
+    curves = recorded_curves(trials, joint_budget(sweep.search_base, sweep.config.search.space))
     surrogate = Surrogate(sweep, curves)
     budget = BUDGET * sum(len(curve.objectives) for curve in curves)
     regrets = compare_methods(
@@ -119,14 +120,20 @@ def read_sweep(directory: Path) -> tuple[Sweep, list[dict[str, Any]]]:
     return load_sweep(directory / "config.yaml"), list(results["search"]["trials"])
 
 
-def recorded_curves(trials: Sequence[Mapping[str, Any]]) -> list[Curve]:
-    """Return the joint epochs of the trials that have any and didn't fail."""
-    curves = (
-        Curve(trial["params"], tuple(row["objective"] for row in trial["curve"] if row["phase"] == "joint"))
-        for trial in trials
-        if trial["state"] in ("complete", "pruned")
-    )
-    return [curve for curve in curves if curve.objectives]
+def recorded_curves(trials: Sequence[Mapping[str, Any]], num_epochs: int) -> list[Curve]:
+    """Return the joint epochs of the trials that have any and didn't fail.
+
+    A trial that converged is taken to stay where it is, up to `num_epochs`.
+    """
+    curves = []
+    for trial in trials:
+        objectives = [row["objective"] for row in trial["curve"] if row["phase"] == "joint"]
+        if not objectives or trial["state"] not in ("complete", "pruned"):
+            continue
+        if trial.get("stop_reason") == "converged":
+            objectives += [objectives[-1]] * (num_epochs - len(objectives))
+        curves.append(Curve(trial["params"], tuple(objectives)))
+    return curves
 
 
 def check_record(sweep: Sweep, events: Sequence[Event]) -> Agreement:

@@ -25,6 +25,7 @@ def results_tree(
     study_name: str,
     history: Mapping[str, int],
     race: Mapping[str, Any] | None = None,
+    decision: Mapping[str, Any] | None = None,
     final: Sequence[Mapping[str, Any]] = (),
     verdict: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -57,6 +58,7 @@ def results_tree(
             mode="json", include={"cpus_per_trial", "gpus_per_trial"}
         ),
         "race": race,
+        "decision": decision,
         "final": list(final),
         "verdict": verdict,
         "environment": facts.environment,
@@ -79,6 +81,6 @@ def write_reports(directory: Path, results: dict[str, Any]) -> None:
 
 def _scheduler(sweep: Sweep) -> dict[str, Any]:
     """Rungs are counted in joint epochs."""
-    max_epochs = joint_budget(sweep.base, sweep.config.search.space)
+    max_epochs = joint_budget(sweep.search_base, sweep.config.search.space)
     tree = sweep.config.scheduler.model_dump(mode="json")
     return {**tree, "first_rung": min(tree["grace_epochs"], max_epochs), "max_epochs": max_epochs}

@@ -16,6 +16,7 @@ from tune.config import Sweep, Value
 from tune.ledger import TrialRecord, outcome
 from tune.optuna_study import Study
 from tune.ray_scheduler import TIME, make_scheduler
+from tune.specification import trial_name
 
 Curves = Callable[[Mapping[str, Value]], Sequence[float]]
 """Returns the objective of a configuration after each joint epoch, as if trained to its end."""
@@ -83,7 +84,7 @@ def simulate(
     while max_epochs is None or len(best) <= max_epochs:
         while len(running) < num_workers and (max_trials is None or len(records) < max_trials):
             number, params = study.propose()
-            records.append(TrialRecord(f"{number:04d}", number, params, seed=sweep.config.seed))
+            records.append(TrialRecord(trial_name(number), number, params, seed=sweep.config.seed))
             known.append(curves(params))
             scheduler.on_trial_add(None, ray_trial(records[-1].name))
             heapq.heappush(running, (now + 1, number))

@@ -10,11 +10,15 @@ from tune.ledger import TrialRecord
 from tune.space import trunk_configs
 
 
+def trial_name(number: int) -> str:
+    """Return the name of search trial `number`; 0 is the paper's configuration."""
+    return f"{number:04d}"
+
+
 def search_spec(sweep: Sweep, number: int, params: Mapping[str, Value]) -> dict[str, Any]:
     """Return the specification of search trial `number`."""
-    return _spec(
-        sweep, name=f"{number:04d}", role="search", number=number, params=params, seed=sweep.config.seed
-    )
+    seed = sweep.config.seed
+    return _spec(sweep.in_search, name=trial_name(number), role="search", number=number, params=params, seed=seed)
 
 
 def final_spec(sweep: Sweep, name: str, params: Mapping[str, Value], seed: int) -> dict[str, Any]:
@@ -31,9 +35,8 @@ def race_spec(
     sweep: Sweep, name: str, params: Mapping[str, Value], number: int, split: int, seed: int
 ) -> dict[str, Any]:
     """Return the specification of one run of the race: the search's objective on another, single fold."""
-    spec = _spec(
-        sweep, name=race_name(name, split, seed), role="race", number=number, params=params, seed=seed
-    )
+    name = race_name(name, split, seed)
+    spec = _spec(sweep.in_search, name=name, role="race", number=number, params=params, seed=seed)
     return {**spec, "objective": {**spec["objective"], "seed": split, "num_folds": 1}}
 
 

@@ -48,8 +48,8 @@ class Surrogate:
             CheckpointError: If the curves are too few, or none reached the last joint epoch.
         """
         self._space = sweep.config.search.space
-        self._max_epochs = joint_budget(sweep.base, self._space)
-        self._own_epochs = sweep.base.train.max_epochs
+        self._max_epochs = joint_budget(sweep.search_base, self._space)
+        self._own_epochs = sweep.search_base.train.max_epochs
         if len(curves) < MIN_TRIALS or max(len(curve.objectives) for curve in curves) < self._max_epochs:
             raise CheckpointError(
                 f"a surrogate needs at least {MIN_TRIALS} trials with joint epochs, one of them with all "

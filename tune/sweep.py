@@ -11,6 +11,7 @@ from rocore.config import dump_config
 from rocore.errors import CheckpointError, ConfigError, DiskFullError, SweepError, SweepInterrupted
 from tune import racing, reevaluation
 from tune.config import Sweep, Value, load_sweep
+from tune.decision import Decision, compared_configurations, decide, decide_without_race, describe_decision
 from tune.interruption import stoppable
 from tune.journal import FILE, is_disk_full
 from tune.ledger import Ledger, Listener, TrialRecord, read_records
@@ -21,6 +22,7 @@ from tune.results import results_tree, write_reports
 from tune.resumption import load_begun
 from tune.retention import Retention
 from tune.sweep_directory import SweepDirectory
+from tune.verdict import judge
 
 if TYPE_CHECKING:
     from tune.trial import Trial
@@ -190,6 +192,7 @@ class _Steps:
         self.echo, self.trainable, self.ledger = echo, trainable, ledger
         self.candidates: dict[str, dict[str, Value]] = {}
         self.chosen: dict[str, dict[str, Value]] = {}
+        self.decision: Decision | None = None
         self.first_listeners: tuple[Listener, ...] = ()
 
     @property
@@ -277,13 +280,14 @@ class _Steps:
             )
 
     def race(self) -> None:
-        """Choose the configurations of the final comparison, by a race where the sweep has one."""
+        """Decide what the sweep stands for, by a race where it has one, and what the final comparison measures."""
         from tune import ray_backend
 
         rules, top_k = self.sweep.config.racing, self.sweep.config.reevaluation.top_k
-        self.chosen = reevaluation.finalists(self.trials, self.sweep.paper, top_k)
-        candidates = reevaluation.finalists(self.trials, self.sweep.paper, rules.num_candidates)
+        candidates = reevaluation.candidates(self.trials, self.sweep.paper, rules.num_candidates or top_k)
         if len(candidates) < 2 or not rules.num_candidates:
+            self.decision = decide_without_race(self.trials, self.sweep.paper)
+            self.chosen = compared_configurations(self.decision, list(candidates), candidates, top_k)
             return
         self.candidates = candidates
         self.echo(f"racing {', '.join(candidates)} over up to {rules.num_pairs} splits and seeds")
@@ -297,7 +301,9 @@ class _Steps:
                 lambda specs: ray_backend.run_all(self.given, specs, self.ledger, self.trainable),
                 lambda: self.races,
             )
-        self.chosen = racing.race_finalists(where, candidates, top_k)
+        scores = racing.scores_of(list(candidates), racing.race_pairs(self.sweep), self.races)
+        self.decision = decide(where, scores, rules.alpha)
+        self.chosen = compared_configurations(self.decision, where.survivors, candidates, top_k)
         self._write_results("searched")
 
     def reevaluate(self) -> None:
@@ -313,13 +319,13 @@ class _Steps:
 
     def conclude(self) -> SweepResult:
         """Judge and report."""
-        name, params = next(iter(self.chosen.items()))
+        assert self.decision is not None
+        name, params = self.decision.choice, self.chosen[self.decision.choice]
         objectives = {
             reevaluation.name_of(record, self.sweep.paper): record.objective
             for record in reevaluation.rank(self.trials)
         }
-        in_race = self._race()["against_paper"] if self.candidates else ""
-        verdict = reevaluation.judge(name, self.finals, in_race)
+        verdict = judge(self.decision, list(self.chosen), self.finals)
         write_reports(self.directory.root, self._write_results("complete", verdict))
         return SweepResult(
             directory=self.directory.root,
@@ -371,6 +377,7 @@ class _Steps:
             study_name=self.ledger.state.begin["study"],
             history=self.ledger.state.history,
             race=race,
+            decision=None if self.decision is None else describe_decision(self.decision),
             final=reevaluation.summarize_final(self.chosen, self.finals),
             verdict=verdict,
         )

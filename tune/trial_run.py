@@ -65,6 +65,7 @@ class TrialRun:
             "objective": score.objective,
             "phase": score.phase,
             "finished": score.finished,
+            "stop_reason": score.stop_reason,
             "done": score.finished,
             "failed": False,
             "seconds": seconds,

@@ -43,6 +43,10 @@ class FakeTrainer:
         return self.epoch >= self.total_epochs
 
     @property
+    def stop_reason(self):
+        return "max_epochs" if self.finished else None
+
+    @property
     def quality(self):
         return (5.0 - self.config.loss.pair_margin) / 5.0 * self.epoch / self.total_epochs
 

@@ -2,7 +2,12 @@ import pytest
 
 from tune.advice import advise
 
-FIXED = {"scheduler": {"grace_epochs": 1, "reduction_factor": 2}, "reevaluation": {"num_seeds": 5}}
+RACE = {"num_candidates": 3, "num_pairs": 8}
+FIXED = {
+    "scheduler": {"grace_epochs": 1, "reduction_factor": 2},
+    "racing": RACE,
+    "reevaluation": {"num_seeds": 5},
+}
 
 
 def ramped(make_sweep, max_epochs, grace_epochs, longest=20):
@@ -14,6 +19,7 @@ def ramped(make_sweep, max_epochs, grace_epochs, longest=20):
         },
         paper={"incremental.rampup_epochs": 10},
         scheduler={"grace_epochs": grace_epochs, "reduction_factor": 2},
+        racing=RACE,
         reevaluation={"num_seeds": 5},
     )
 
@@ -29,7 +35,30 @@ def test_advice_where_tpe_never_learns_says_so(make_sweep):
 
 def test_advice_where_seeds_are_few_says_so(make_sweep):
     (warning,) = advise(make_sweep({"search.num_trials": 20, "reevaluation.num_seeds": 2}, **FIXED))
-    assert "with 2 seeds" in warning
+    assert "with 2 seeds (`reevaluation.num_seeds`) the final comparison sees differences of about 0.35" in warning
+    assert warning.endswith("5 seeds see 0.05")
+
+
+def test_advice_where_there_is_one_seed_says_that_there_is_no_test(make_sweep):
+    (warning,) = advise(make_sweep({"search.num_trials": 20, "reevaluation.num_seeds": 1}, **FIXED))
+    assert "the final comparison has no test" in warning
+
+
+def test_advice_where_nothing_races_says_that_the_papers_configuration_stays(make_sweep):
+    (warning,) = advise(make_sweep({"search.num_trials": 20, "racing.num_candidates": 0}, **FIXED))
+    assert "without a race (`racing.num_candidates` = 0) the paper's configuration stays the choice" in warning
+
+
+@pytest.mark.parametrize(
+    ("candidates", "pairs", "gain", "enough"), [(3, 2, "1.04", 7), (1, 2, "0.35", 6), (8, 4, "0.13", 9)]
+)
+def test_advice_where_a_race_is_too_short_to_decide_says_how_long_one_decides(
+    make_sweep, candidates, pairs, gain, enough
+):
+    rules = {"racing.num_candidates": candidates, "racing.num_pairs": pairs, "racing.min_pairs": 2}
+    (warning,) = advise(make_sweep({"search.num_trials": 20, **rules}, **FIXED))
+    assert f"over {pairs} pairs is too short to decide: it would see gains of about {gain} and more" in warning
+    assert warning.endswith(f"`racing.num_pairs` = {enough} sees 0.05")
 
 
 def test_advice_where_stopped_trials_lack_the_second_objective_says_so(make_sweep):

@@ -49,6 +49,23 @@ def test_scheduler_never_stops_a_trial_in_pretraining(make_sweep):
         assert scheduler.on_trial_result(None, trial(name), result) == "CONTINUE"
 
 
+def test_scheduler_never_stops_the_papers_configuration_and_judges_others_by_it(make_sweep):
+    scheduler, decisions = make_scheduler(make_sweep()), []
+    scores = {"0001": 0.9, "0002": 0.8, "0000": 0.1, "0003": 0.2}
+    for name, score in scores.items():
+        scheduler.on_trial_add(None, trial(name))
+        decisions.append(
+            scheduler.on_trial_result(None, trial(name), {"joint_epoch": 1, "objective": score})
+        )
+    assert decisions == ["CONTINUE", "STOP", "CONTINUE", "STOP"]
+    assert rungs(scheduler)[-1] == scores
+
+
+def test_scheduler_replayed_never_stops_the_papers_configuration(make_sweep):
+    events = [ask("0001"), report("0001", 1, 0.9), ask("0000"), report("0000", 1, 0.1)]
+    assert make_scheduler(make_sweep()).replay(events) == set()
+
+
 def test_scheduler_none_is_first_in_first_out(make_sweep):
     assert type(make_scheduler(make_sweep({"scheduler.name": "none"}))) is FirstCome
 

@@ -1,8 +1,18 @@
-import math
-
+import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from scipy import stats
 
-from tune.statistics import Comparison, compare, holm, paired_t_test, summarize, verdict_text
+from tune.statistics import (
+    compare,
+    corrected,
+    detectable_difference,
+    holm,
+    pairs_to_decide,
+    summarize,
+    verdict_text,
+)
 
 
 def test_summarize_by_hand():
@@ -22,15 +32,13 @@ def test_summarize_nothing_is_refused():
         summarize([])
 
 
-def test_paired_t_test_by_hand():
-    # Differences 1, 2, 3: t = 2 / (1 / sqrt(3)) = 3.4641 with 2 degrees of freedom; p = 0.0742.
-    assert paired_t_test([1.0, 2.0, 3.0]) == pytest.approx(0.0742, abs=1e-4)
-    assert paired_t_test([-1.0, -2.0, -3.0]) == pytest.approx(0.0742, abs=1e-4)
-
-
-@pytest.mark.parametrize(("differences", "p"), [([0.0, 0.0], 1.0), ([0.3, 0.3, 0.3], 0.0)])
-def test_paired_t_test_without_spread(differences, p):
-    assert paired_t_test(differences) == p
+def test_compare_by_hand():
+    # Differences 1, 2, 3: t = 2 / (1 / sqrt(3)) = 3.4641 with 2 degrees of freedom, whose 97.5 % quantile is 4.3027.
+    comparison = compare([2.0, 4.0, 6.0], [1.0, 2.0, 3.0])
+    assert (comparison.difference, comparison.std, comparison.num_better) == (2.0, 1.0, 3)
+    assert comparison.ci95 == pytest.approx((2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-4)
+    assert comparison.p_value == pytest.approx(0.0742, abs=1e-4)
+    assert comparison.probability_better == pytest.approx(1 - 0.0742 / 2, abs=1e-4)
 
 
 def test_compare_is_paired_and_symmetric():
@@ -38,17 +46,36 @@ def test_compare_is_paired_and_symmetric():
     forth, back = compare(ours, theirs), compare(theirs, ours)
     assert forth.difference == pytest.approx(0.025)
     assert back.difference == pytest.approx(-0.025)
-    assert forth.ci95[0] > 0 > back.ci95[1]
+    assert forth.ci95 == pytest.approx((-back.ci95[1], -back.ci95[0]))
     assert forth.p_value == pytest.approx(back.p_value)
-    assert (forth.probability_better, back.probability_better) == (1.0, 0.0)
+    assert forth.probability_better == pytest.approx(1 - back.probability_better)
     assert forth.significant
     assert back.significant
 
 
-def test_compare_interval_of_two_pairs_is_their_range():
-    comparison = compare([1.0, 3.0], [0.0, 0.0])
-    assert comparison.ci95 == (1.0, 3.0)
-    assert not comparison.significant
+@given(
+    st.lists(st.floats(-1, 1).map(lambda value: round(value, 6)), min_size=2, max_size=10),
+    st.integers(0, 3),
+)
+def test_compare_never_contradicts_itself(differences, num_others):
+    comparison = compare(differences, [0.0] * len(differences))
+    assert comparison.p_value == pytest.approx(
+        2 * min(comparison.probability_better, 1 - comparison.probability_better), abs=1e-9
+    )
+    for each in (comparison, *corrected([comparison], num_others)):
+        assume(abs(each.p_value - 0.05) > 1e-9)
+        low, high = each.ci95
+        leaves_zero_out = low > 0 or high < 0
+        assert each.significant == (each.p_value < 0.05) == leaves_zero_out
+
+
+@pytest.mark.parametrize(
+    ("ours", "figures"), [([0.5, 0.5], (0.0, 1.0, 0.5)), ([0.8] * 3, (0.3, 0.0, 1.0)), ([0.2] * 3, (-0.3, 0.0, 0.0))]
+)
+def test_compare_without_spread(ours, figures):
+    comparison = compare(ours, [0.5] * len(ours))
+    found = (comparison.difference, comparison.p_value, comparison.probability_better)
+    assert found == pytest.approx(figures)
 
 
 @pytest.mark.parametrize(("ours", "theirs", "difference"), [([], [], None), ([0.7], [0.5], 0.2)])
@@ -61,11 +88,6 @@ def test_compare_with_fewer_than_two_pairs_claims_nothing(ours, theirs, differen
 def test_compare_of_unequal_lengths_is_refused():
     with pytest.raises(ValueError, match="equal lengths, but got 1 and 2"):
         compare([1.0], [1.0, 2.0])
-
-
-def test_probability_better_of_two_pairs_by_hand():
-    # Weights (w, 1 - w) with w uniform: 3 w - (1 - w) > 0 where w > 1/4.
-    assert compare([3.0, 0.0], [0.0, 1.0]).probability_better == pytest.approx(0.75, abs=0.01)
 
 
 def test_probability_better_of_equals_is_a_half():
@@ -84,36 +106,70 @@ def test_holm_by_hand():
     assert holm([]) == []
 
 
-def make(difference, p, n, half=0.01):
-    return Comparison(
-        difference=difference,
-        ci95=(difference - half, difference + half),
-        p_value=p,
-        probability_better=1.0,
-        num_pairs=n,
-        num_better=n,
-    )
+def of(mean, std, n):
+    """Return n pairs whose differences have this mean and standard deviation."""
+    wiggle = [(-1) ** i for i in range(n)] if n % 2 == 0 else [-1, 0, 1] + [(-1) ** i for i in range(n - 3)]
+    spread = (sum(value**2 for value in wiggle) / (n - 1)) ** 0.5
+    return compare([mean + std * value / spread for value in wiggle], [0.0] * n)
+
+
+def test_corrected_by_hand():
+    clear, near, none = of(0.05, 0.02, 5), of(0.03, 0.02, 5), of(0.0, 0.02, 5)
+    together = corrected([near, clear, none])
+    assert [each.p_value for each in together] == pytest.approx([2 * near.p_value, 3 * clear.p_value, 1.0])
+    assert [each.num_compared for each in together] == [3, 3, 3]
+    assert [each.probability_better for each in together] == [
+        each.probability_better for each in (near, clear, none)
+    ]
+    # 1 - .05 / 3 of Student's t with 4 degrees of freedom lies within 3.961 standard errors.
+    half = 3.961 * 0.02 / 5**0.5
+    assert together[1].ci95 == pytest.approx((0.05 - half, 0.05 + half), abs=1e-4)
+
+
+def test_corrected_counts_comparisons_that_failed_before():
+    (alone,), (one_of_three,) = (corrected([of(0.05, 0.02, 5)], others) for others in (0, 2))
+    assert one_of_three.p_value == pytest.approx(3 * alone.p_value)
+    assert one_of_three.num_compared == 3
+
+
+def test_corrected_leaves_comparisons_without_a_test_alone():
+    lone = compare([0.7], [0.5])
+    found, other = corrected([lone, of(0.05, 0.02, 5)])
+    assert found == lone
+    assert other.num_compared == 1
+
+
+@pytest.mark.parametrize(("num_pairs", "level"), [(2, 0.05), (3, 0.05), (5, 0.05 / 3), (8, 0.05)])
+def test_detectable_difference_is_seen_four_times_in_five(num_pairs, level):
+    true = detectable_difference(0.03, num_pairs, level=level)
+    drawn = np.random.default_rng(0).normal(true, 0.03, size=(40_000, num_pairs))
+    p_values = stats.ttest_1samp(drawn, 0.0, axis=1).pvalue
+    assert (p_values < level).mean() == pytest.approx(0.8, abs=0.01)
+
+
+def test_pairs_to_decide_is_the_first_number_that_can_see_it():
+    needed = pairs_to_decide(0.02, 0.03)
+    assert detectable_difference(0.03, needed) <= 0.02 < detectable_difference(0.03, needed - 1)
+
+
+@pytest.mark.parametrize(("difference", "std", "needed"), [(0.0, 0.03, None), (1e-4, 0.03, None), (0.3, 0.0, 2)])
+def test_pairs_to_decide_at_its_ends(difference, std, needed):
+    assert pairs_to_decide(difference, std) == needed
 
 
 @pytest.mark.parametrize(
     ("comparison", "beginning", "ending"),
     [
-        (make(0.05, 0.001, 8), "Ours is significantly better than theirs", "8 seeds)."),
-        (make(-0.05, 0.001, 8), "Ours is significantly worse than theirs", "8 seeds)."),
+        (of(0.05, 0.02, 8), "Ours is significantly better than theirs (+0.050 F1, 95% interval [+0.", "8 seeds)."),
+        (of(-0.05, 0.02, 8), "Ours is significantly worse than theirs", "8 seeds)."),
+        (of(0.05, 0.001, 3), "Ours is significantly better", "3 seeds)."),
         (
-            make(0.05, 0.001, 3),
-            "Ours is significantly better",
-            "Only 3 seeds: repeat with more before relying on it.",
-        ),
-        (make(0.005, 0.4, 8), "No significant difference between ours and theirs", "8 seeds)."),
-        (make(0.05, 0.2, 8), "No significant difference", "8 seeds)."),
-        (
-            make(0.005, 0.4, 2),
-            "No significant difference",
-            "With only 2 seeds, a small difference can't be seen.",
+            of(0.02, 0.03, 3),
+            "No significant difference between ours and theirs (+0.020 F1, 95% interval [-0.055, +0.095], p = 0.368",
+            "3 seeds of this spread see a true difference of 0.098 or more four times in five.",
         ),
         (compare([0.7], [0.5]), "Ours scored +0.200 F1 against theirs on the one seed", "from chance."),
-        (compare([], []), "Ours and theirs can't be compared", "both."),
+        (compare([], []), "Ours and theirs can't be compared", "for both."),
     ],
 )
 def test_verdict_says_what_it_rests_on(comparison, beginning, ending):
@@ -122,6 +178,6 @@ def test_verdict_says_what_it_rests_on(comparison, beginning, ending):
     assert text.endswith(ending)
 
 
-def test_bootstrap_is_reproducible():
-    values = ([0.1 * math.sin(i) for i in range(6)], [0.0] * 6)
-    assert compare(*values) == compare(*values)
+def test_verdict_of_a_corrected_comparison_says_for_how_many():
+    (comparison,) = corrected([of(0.05, 0.001, 5)], num_others=2)
+    assert "p < 0.001 by a paired t-test, corrected for 3 comparisons" in verdict_text("a", "b", "F1", comparison)

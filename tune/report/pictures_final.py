@@ -9,7 +9,7 @@ from tune.report.numbers import NO_NUMBER, interval, mean_std, p_value, score, s
 from tune.report.results import PAPER as PAPER_NAME
 from tune.report.results import Record, Results, values_by_seed
 from tune.report.svg import BEST, CARD, GRID, HEIGHT, PAPER, TRIAL, drawing, to_svg
-from tune.statistics import Comparison, compare
+from tune.statistics import Comparison, compare, corrected
 
 
 def tone_of(results: Results, name: str) -> str:
@@ -90,19 +90,19 @@ def seeds_picture(results: Results) -> Picture | None:
 
 
 def comparisons(results: Results) -> list[tuple[str, dict[int, float], Comparison]]:
-    """Compare every configuration with the paper's, over the seeds that both finished."""
+    """Compare every configuration with the paper's, over the seeds that both finished, corrected for all of them."""
     metric, paper = results.metric, results.final_named(PAPER_NAME)
     if paper is None:
         return []
-    theirs, found = values_by_seed(paper, metric), []
+    theirs, named, compared = values_by_seed(paper, metric), [], []
     for entry in results.final:
         ours = values_by_seed(entry, metric)
         seeds = [seed for seed in ours if seed in theirs]
         if entry["name"] != PAPER_NAME and seeds:
-            differences = {seed: ours[seed] - theirs[seed] for seed in seeds}
-            comparison = compare([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
-            found.append((str(entry["name"]), differences, comparison))
-    return found
+            named.append((str(entry["name"]), {seed: ours[seed] - theirs[seed] for seed in seeds}))
+            compared.append(compare([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]))
+    together = corrected(compared)
+    return [(*pair, comparison) for pair, comparison in zip(named, together, strict=True)]
 
 
 def differences_picture(results: Results) -> Picture | None:
@@ -126,15 +126,12 @@ def differences_picture(results: Results) -> Picture | None:
         axes.set_xlabel(f"{title_of(results.metric)} minus the paper's configuration, same seed")
         axes.grid(visible=False, axis="y")
         svg = to_svg(figure, "differences")
-    rows = [
-        (*_comparison_row(name, comparison), _corrected(results.final_named(name)))
-        for name, _, comparison in found
-    ]
-    many = " Corrected p values (Holm) allow for comparing several configurations." if len(found) > 1 else ""
+    rows = [_comparison_row(name, comparison) for name, _, comparison in found]
+    many = f" Intervals and p values are corrected for {len(found)} comparisons (Holm)." if len(found) > 1 else ""
     return Picture(
         name="differences",
         title="Difference to the paper's configuration",
-        caption="A dot is a seed; diamonds are means, bars their 95% intervals (paired bootstrap). "
+        caption="A dot is a seed; diamonds are means, bars their 95% intervals (Student's t). "
         f"Right of the line is better than the paper's.{many}",
         svg=svg,
         table=table(
@@ -145,7 +142,6 @@ def differences_picture(results: Results) -> Picture | None:
                 "p (paired t)",
                 "Probably better",
                 "Pairs",
-                "p, corrected",
             ),
             rows,
         ),
@@ -162,10 +158,6 @@ def _comparison_row(name: str, comparison: Comparison) -> Sequence[object]:
         NO_NUMBER if better is None else Cell(f"{better:.0%}", repr(better)),
         str(comparison.num_pairs),
     )
-
-
-def _corrected(entry: Record | None) -> str:
-    return p_value(((entry or {}).get("against_paper") or {}).get("corrected_p_value"))
 
 
 def summary_of(entry: Record | None, metric: str) -> str:

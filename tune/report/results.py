@@ -115,12 +115,28 @@ class Results:
         return next((trial for trial in self.trials if trial.get("is_paper")), None)
 
     @property
+    def decision(self) -> Record:
+        """What the sweep stands for; empty before the race, and in sweeps of older versions."""
+        return dict(self.tree.get("decision") or {})
+
+    @property
     def best_name(self) -> str | None:
-        """Name of the configuration to use: the verdict's, else the search's; None without a trial."""
-        named = self.verdict.get("best")
+        """Name of the configuration to use; None without a trial.
+
+        Before anything is decided that is the paper's: it stays unless a race speaks against it.
+        """
+        named = self.verdict.get("best") or self.decision.get("choice")
         if named is not None:
             return str(named)
-        return self.search_choice
+        return PAPER if self.paper_trial is not None else self.search_choice
+
+    @property
+    def compared_name(self) -> str | None:
+        """Name of the configuration that is compared with the paper's: the choice, or the runner-up beside it."""
+        if self.best_name != PAPER:
+            return self.best_name
+        named = self.decision.get("runner_up")
+        return None if named is None else str(named)
 
     @property
     def search_choice(self) -> str | None:
@@ -137,7 +153,8 @@ class Results:
         entry = self.final_named(self.best_name)
         if entry is not None:
             return dict(entry["params"])
-        return dict(self.best_trial["params"]) if self.best_trial is not None else None
+        trial = self.paper_trial if self.best_name == PAPER else self.best_trial
+        return dict(trial["params"]) if trial is not None else None
 
     def final_named(self, name: str | None) -> Record | None:
         """Return a configuration of the final comparison."""

@@ -6,6 +6,8 @@ from tune.report.numbers import duration, interval, p_value, plus_minus, score, 
 from tune.report.pictures_final import differences_picture, seeds_picture, summary_of, title_of, tone_of
 from tune.report.results import INCREMENTAL, PAPER, SEVEN, Record, Results
 
+OUT_OF_EPOCHS = "max_epochs"
+"""Stop reason of a run whose pseudo labels were still moving."""
 NO_FINAL = "The final comparison hasn't run yet."
 
 
@@ -36,14 +38,14 @@ def verdict(results: Results) -> str:
         return f"No trial finished: {failed} of {len(results.trials)} failed. The table of trials says why."
     if best.get("is_paper"):
         objective = score(best["objective"])
-        return (
-            f"The search is done: nothing beat the paper's configuration (objective {objective}). {NO_FINAL}"
+        text = f"The search is done: nothing beat the paper's configuration (objective {objective})."
+    else:
+        against = f" against {score(paper.get('objective'))} for the paper's configuration" if paper else ""
+        text = (
+            f"The search is done: trial {best['number']} leads with an objective of "
+            f"{score(best['objective'])}{against}, by one run each."
         )
-    against = f" against {score(paper.get('objective'))} for the paper's configuration" if paper else ""
-    return (
-        f"The search is done: trial {best['number']} leads with an objective of "
-        f"{score(best['objective'])}{against}. {NO_FINAL}"
-    )
+    return f"{text} {results.decision.get('text') or NO_FINAL}"
 
 
 def figures(results: Results) -> tuple[Figure, ...]:
@@ -57,11 +59,11 @@ def figures(results: Results) -> tuple[Figure, ...]:
             if trial is not None
         )
     metric, found = results.metric, []
-    for name in dict.fromkeys((results.best_name, PAPER)):
+    for name in dict.fromkeys((results.compared_name, PAPER)):
         entry = results.final_named(name)
         if entry is not None:
             figure = (entry.get("metrics") or {}).get(metric) or {}
-            label = "The paper's configuration" if name == PAPER else f"Best: {name}"
+            label = _label(results, str(name))
             tone = tone_of(results, str(name)) if name != PAPER else "paper"
             note = f"{title_of(metric)}, mean ± std of {_seeds(figure.get('n') or 0)}"
             found.append(Figure(label, summary_of(entry, metric), note, tone))
@@ -75,6 +77,13 @@ def figures(results: Results) -> tuple[Figure, ...]:
     return tuple(found)
 
 
+def _label(results: Results, name: str) -> str:
+    kept = results.best_name == PAPER
+    if name == PAPER:
+        return "Kept: the paper's configuration" if kept else "The paper's configuration"
+    return f"Runner-up: {name}" if kept else f"Chosen: {name}"
+
+
 def _seeds(number: int) -> str:
     return f"{number} seed{'' if number == 1 else 's'}"
 
@@ -85,23 +94,30 @@ def notes(results: Results) -> tuple[str, ...]:
     description = results.objective.get("description")
     if description:
         found.append(f"The search maximized: {description}.")
-    if results.final and results.best_trial is not None and results.verdict:
-        by_search = results.search_choice
-        if results.race:
-            found.append(
-                f"By one run of that objective each, {by_search} was the best; the race, which repeats it, "
-                f"chose {results.best_name}. The final comparison only measured what was chosen."
-            )
-        elif results.best_name == by_search:
-            found.append(
-                "The configuration was chosen by that objective; the final comparison only measured it."
-            )
-        elif results.best_name is not None:
-            found.append(
-                f"By that objective {by_search} was the best; {results.best_name} was picked by the final "
-                "comparison, so that its own figure there is slightly optimistic."
-            )
-    return tuple(found)
+    if results.final and results.decision:
+        found.append(
+            "The choice was made by that objective alone; the final comparison only measured it, as it reads the "
+            "true relations."
+        )
+    return (*found, *too_short(results))
+
+
+def too_short(results: Results) -> list[str]:
+    """Say where epochs ended before pseudo labels stood still, in the final comparison and in the search."""
+    found = []
+    final = [reason for entry in results.final for reason in entry.get("stop_reasons") or []]
+    if cut := final.count(OUT_OF_EPOCHS):
+        found.append(
+            f"{cut} of {len(final)} runs of the final comparison ended at `train.max_epochs` before their pseudo "
+            "labels stood still: raise it."
+        )
+    search = [trial["stop_reason"] for trial in results.of_state("complete") if trial.get("stop_reason")]
+    if cut := search.count(OUT_OF_EPOCHS):
+        found.append(
+            f"{cut} of {len(search)} complete trials of the search ended at their last epoch before their pseudo "
+            "labels stood still: with a higher `search.max_epochs` their order may be another."
+        )
+    return found
 
 
 def final_section(results: Results) -> Section:
