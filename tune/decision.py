@@ -24,7 +24,7 @@ class Decision:
         choice: `paper` or `trial-N`.
         runner_up: The best configuration beside the choice and the paper's; None where there is none.
         comparison: Of the choice or, where that is the paper's, of the runner-up, with the paper's over the race's
-            pairs, corrected for all candidates; None without a race.
+            pairs, corrected for all that stood to its end; None without a race.
         pairs_needed: Pairs that would see the runner-up's gain as significant four times in five; None where it has
             no gain, where the choice is another, or above a thousand.
         text: The decision and its reason, in a few sentences.
@@ -41,7 +41,9 @@ def decide(where: Standing, scores: Scores, alpha: float) -> Decision:
     """Decide by a race that is over.
 
     Every candidate that stood to the end is compared with the paper's configuration, by a paired t-test over all
-    pairs. Holm's correction counts those that were dropped, too: they were candidates as well.
+    pairs, corrected by Holm's rule for those comparisons. Those that were dropped aren't counted: by
+    `benchmarks.paired_tests` equal configurations still replace the paper's in fewer than `alpha` of races, and a true
+    gain is found more often.
 
     Args:
         where: How the race ended.
@@ -50,9 +52,7 @@ def decide(where: Standing, scores: Scores, alpha: float) -> Decision:
     """
     candidates = [name for name in where.survivors if name != PAPER]
     theirs = row_of(PAPER, where.num_pairs, scores)
-    compared = corrected(
-        [compare(row_of(name, where.num_pairs, scores), theirs) for name in candidates], len(where.dropped)
-    )
+    compared = corrected([compare(row_of(name, where.num_pairs, scores), theirs) for name in candidates])
     for name, comparison in zip(candidates, compared, strict=True):  # best mean first
         gain, p_value = comparison.difference or 0.0, comparison.p_value
         if gain > 0 and p_value is not None and p_value < alpha:
@@ -83,7 +83,11 @@ def decide_without_race(trials: Sequence[TrialRecord], paper: Mapping[str, Value
         return Decision(others[0], others[1] if len(others) > 1 else None, None, None, text)
     if not others:
         return Decision(
-            PAPER, None, None, None, "Keep the paper's configuration: no other trial of the search ended well."
+            PAPER,
+            None,
+            None,
+            None,
+            "Keep the paper's configuration: no other trial of the search ended well.",
         )
     text = (
         "Keep the paper's configuration: without a race (`racing.num_candidates`) nothing can call a gain "

@@ -18,7 +18,9 @@ def trial_name(number: int) -> str:
 def search_spec(sweep: Sweep, number: int, params: Mapping[str, Value]) -> dict[str, Any]:
     """Return the specification of search trial `number`."""
     seed = sweep.config.seed
-    return _spec(sweep.in_search, name=trial_name(number), role="search", number=number, params=params, seed=seed)
+    return _spec(
+        sweep.in_search, name=trial_name(number), role="search", number=number, params=params, seed=seed
+    )
 
 
 def final_spec(sweep: Sweep, name: str, params: Mapping[str, Value], seed: int) -> dict[str, Any]:

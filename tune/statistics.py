@@ -135,7 +135,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def corrected(comparisons: Sequence[Comparison], num_others: int = 0) -> list[Comparison]:
+def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """Correct comparisons that are made together, by Holm's rule.
 
     Where a p value grows by a factor, its interval is that of the level divided by the factor: it leaves 0 out
@@ -143,22 +143,20 @@ def corrected(comparisons: Sequence[Comparison], num_others: int = 0) -> list[Co
 
     Args:
         comparisons: With the same configuration; those of fewer than two pairs stay as they are.
-        num_others: Further comparisons of the same family that have already failed.
     """
     tested = [index for index, each in enumerate(comparisons) if each.p_value is not None]
     raw = [comparisons[index].p_value or 0.0 for index in tested]
-    after = holm([*raw, *[1.0] * num_others])
     found = list(comparisons)
-    for index, before, p_value in zip(tested, raw, after, strict=False):
-        each, family = comparisons[index], len(tested) + num_others
+    for index, before, p_value in zip(tested, raw, holm(raw), strict=True):
+        each = comparisons[index]
         assert each.difference is not None
         assert each.std is not None
-        level = (1 - CONFIDENCE) * before / p_value if before else (1 - CONFIDENCE) / family
+        level = (1 - CONFIDENCE) * before / p_value if before else (1 - CONFIDENCE) / len(tested)
         found[index] = replace(
             each,
             p_value=p_value,
             ci95=_interval(each.difference, each.std, each.num_pairs, 1 - level),
-            num_compared=family,
+            num_compared=len(tested),
         )
     return found
 
@@ -251,9 +249,8 @@ def detectable_text(comparison: Comparison, units: str = "seeds") -> str:
     assert comparison.std is not None
     level = (1 - CONFIDENCE) / comparison.num_compared
     seen = detectable_difference(comparison.std, comparison.num_pairs, level=level)
-    return (
-        f"{comparison.num_pairs} {units} of this spread see a true difference of {seen:.3f} or more four times in five."
-    )
+    seen_in = f"{comparison.num_pairs} {units} of this spread"
+    return f"{seen_in} see a true difference of {seen:.3f} or more four times in five."
 
 
 def _p_text(p_value: float) -> str:

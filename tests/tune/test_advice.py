@@ -35,7 +35,10 @@ def test_advice_where_tpe_never_learns_says_so(make_sweep):
 
 def test_advice_where_seeds_are_few_says_so(make_sweep):
     (warning,) = advise(make_sweep({"search.num_trials": 20, "reevaluation.num_seeds": 2}, **FIXED))
-    assert "with 2 seeds (`reevaluation.num_seeds`) the final comparison sees differences of about 0.35" in warning
+    assert (
+        "with 2 seeds (`reevaluation.num_seeds`) the final comparison sees differences of about 0.35"
+        in warning
+    )
     assert warning.endswith("5 seeds see 0.05")
 
 
@@ -46,7 +49,9 @@ def test_advice_where_there_is_one_seed_says_that_there_is_no_test(make_sweep):
 
 def test_advice_where_nothing_races_says_that_the_papers_configuration_stays(make_sweep):
     (warning,) = advise(make_sweep({"search.num_trials": 20, "racing.num_candidates": 0}, **FIXED))
-    assert "without a race (`racing.num_candidates` = 0) the paper's configuration stays the choice" in warning
+    assert (
+        "without a race (`racing.num_candidates` = 0) the paper's configuration stays the choice" in warning
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,7 +62,9 @@ def test_advice_where_a_race_is_too_short_to_decide_says_how_long_one_decides(
 ):
     rules = {"racing.num_candidates": candidates, "racing.num_pairs": pairs, "racing.min_pairs": 2}
     (warning,) = advise(make_sweep({"search.num_trials": 20, **rules}, **FIXED))
-    assert f"over {pairs} pairs is too short to decide: it would see gains of about {gain} and more" in warning
+    assert (
+        f"over {pairs} pairs is too short to decide: it would see gains of about {gain} and more" in warning
+    )
     assert warning.endswith(f"`racing.num_pairs` = {enough} sees 0.05")
 
 

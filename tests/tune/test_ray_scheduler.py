@@ -54,9 +54,7 @@ def test_scheduler_never_stops_the_papers_configuration_and_judges_others_by_it(
     scores = {"0001": 0.9, "0002": 0.8, "0000": 0.1, "0003": 0.2}
     for name, score in scores.items():
         scheduler.on_trial_add(None, trial(name))
-        decisions.append(
-            scheduler.on_trial_result(None, trial(name), {"joint_epoch": 1, "objective": score})
-        )
+        decisions.append(scheduler.on_trial_result(None, trial(name), {"joint_epoch": 1, "objective": score}))
     assert decisions == ["CONTINUE", "STOP", "CONTINUE", "STOP"]
     assert rungs(scheduler)[-1] == scores
 

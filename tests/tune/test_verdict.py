@@ -42,7 +42,10 @@ def test_judge_measures_the_choice_against_the_paper():
 def test_judge_that_keeps_the_paper_measures_the_runner_up():
     verdict = judge(KEEP, NAMES, [*PAPER, *runs("trial-1", [0.51, 0.50, 0.53])])
     assert (verdict["best"], verdict["compared"], verdict["significant"]) == ("paper", "trial-1", False)
-    assert "afterwards: no significant difference between trial-1 and the paper's configuration" in verdict["text"]
+    assert (
+        "afterwards: no significant difference between trial-1 and the paper's configuration"
+        in verdict["text"]
+    )
     assert "3 seeds of this spread see a true difference of" in verdict["text"]
 
 

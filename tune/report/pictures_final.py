@@ -127,7 +127,11 @@ def differences_picture(results: Results) -> Picture | None:
         axes.grid(visible=False, axis="y")
         svg = to_svg(figure, "differences")
     rows = [_comparison_row(name, comparison) for name, _, comparison in found]
-    many = f" Intervals and p values are corrected for {len(found)} comparisons (Holm)." if len(found) > 1 else ""
+    many = (
+        f" Intervals and p values are corrected for {len(found)} comparisons (Holm)."
+        if len(found) > 1
+        else ""
+    )
     return Picture(
         name="differences",
         title="Difference to the paper's configuration",

@@ -160,9 +160,17 @@ def make_tree():
             "trials": trials,
         },
         "final": final,
+        "decision": {
+            "choice": final[0]["name"],
+            "runner_up": final[1]["name"],
+            "comparison": None,
+            "pairs_needed": None,
+            "text": f"Use {final[0]['name']}.",
+        },
         "verdict": {
             "best": final[0]["name"],
             "against": "paper",
+            "compared": final[0]["name"],
             "metric": "novel_test.b3_f1",
             "difference": ours - theirs,
             "ci95": [0.031, 0.047],

@@ -58,7 +58,7 @@ def rows_of(text):
 
 
 def searched(tree):
-    return tree | {"status": "searched", "final": [], "verdict": None}
+    return tree | {"status": "searched", "final": [], "decision": None, "verdict": None}
 
 
 def all_failed(tree):
@@ -194,13 +194,39 @@ def test_figures_show_mean_and_spread_of_best_against_the_papers(tree):
     assert "p < 0.001" in report.figures[2].note
 
 
-@pytest.mark.parametrize("kept", [True, False])
-def test_notes_say_whether_the_search_or_the_final_comparison_chose(tree, kept):
-    if not kept:
-        tree["verdict"]["best"] = tree["final"][1]["name"]
-    notes = " ".join(build(Results(tree), has_config=True).notes)
-    assert ("was chosen by that objective" in notes) is kept
-    assert ("slightly optimistic" in notes) is not kept
+def test_figures_that_keep_the_papers_configuration_show_the_runner_up_beside_it(tree):
+    tree["verdict"]["best"] = tree["decision"]["choice"] = "paper"
+    tree["decision"]["runner_up"] = tree["final"][1]["name"]
+    labels = [figure.label for figure in build(Results(tree), has_config=True).figures]
+    assert labels[:2] == [f"Runner-up: {tree['final'][1]['name']}", "Kept: the paper's configuration"]
+
+
+def test_notes_say_that_the_final_comparison_only_measured(tree):
+    assert "the final comparison only measured it" in build(Results(tree), has_config=True).notes[-1]
+
+
+def test_notes_say_where_runs_ended_before_they_converged(tree):
+    tree["final"][0]["stop_reasons"] = ["converged", "max_epochs", "converged", "converged", "max_epochs"]
+    complete = [trial for trial in tree["search"]["trials"] if trial["state"] == "complete"]
+    for trial in complete[:2]:
+        trial["stop_reason"] = "converged"
+    for trial in complete[2:5]:
+        trial["stop_reason"] = "max_epochs"
+    final, search = build(Results(tree), has_config=True).notes[-2:]
+    assert final.startswith(
+        "2 of 5 runs of the final comparison ended at `train.max_epochs` before their pseudo labels"
+    )
+    assert search.startswith(
+        "3 of 5 complete trials of the search ended at their last epoch before their pseudo labels"
+    )
+
+
+@pytest.mark.parametrize(
+    ("decision", "name"),
+    [(None, "paper"), ({"choice": "trial-1"}, "trial-1"), ({"choice": "paper"}, "paper")],
+)
+def test_choice_before_the_end_is_the_papers_unless_the_race_has_decided(tree, decision, name):
+    assert Results(searched(tree) | {"decision": decision}).best_name == name
 
 
 def test_report_with_names_that_are_markup_escapes_them_everywhere(tree, sweep):

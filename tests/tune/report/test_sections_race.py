@@ -2,9 +2,8 @@
 
 import pytest
 
-from tune.report import sections_final
 from tune.report.numbers import NO_NUMBER, signed
-from tune.report.pictures_final import differences_picture
+from tune.report.pictures_final import comparisons, differences_picture
 from tune.report.results import Results
 from tune.report.sections_race import race_section
 
@@ -63,14 +62,12 @@ def test_race_section_without_a_race_is_absent(tree):
     assert race_section(Results(tree)) is None
 
 
-def test_notes_after_a_race_say_that_it_chose(tree, race):
-    by_search = tree["verdict"]["best"]
-    tree["race"], tree["verdict"]["best"] = race, "paper"
-    note = sections_final.notes(Results(tree))[-1]
-    assert f"{by_search} was the best; the race, which repeats it, chose paper." in note
-
-
-def test_differences_with_corrected_p_values_show_them(tree):
-    tree["final"][0]["against_paper"] = {"corrected_p_value": 0.0208}
-    rows = texts(differences_picture(Results(tree)).table)
-    assert [row[-1] for row in rows] == ["0.021", NO_NUMBER]
+def test_differences_of_several_configurations_are_corrected_for_all(tree):
+    picture = differences_picture(Results(tree))
+    assert "corrected for 2 comparisons (Holm)" in picture.caption
+    together = {name: comparison for name, _, comparison in comparisons(Results(tree))}
+    del tree["final"][0]
+    ((name, _, alone),) = comparisons(Results(tree))
+    assert together[name].p_value >= alone.p_value
+    assert together[name].num_compared == 2
+    assert "corrected" not in differences_picture(Results(tree)).caption
