@@ -16,7 +16,7 @@ from benchmarks.plain import seconds_of
 from benchmarks.speed import EngineTimes
 from benchmarks.workload import Case, Instances, Workload, write_cut
 
-SHARE = 0.25
+SHARE = 0.1
 """Sentence lengths and layers are measured on this part of the instances."""
 
 
@@ -34,7 +34,7 @@ class Point:
 class Plan:
     """Values on each axis."""
 
-    multiples: tuple[float, ...] = (0.25, 0.5, 1, 2, 4)
+    multiples: tuple[float, ...] = (0.125, 0.25, 0.5, 1, 2)
     """Of the instances at hand."""
     num_words: tuple[int, ...] = (40, 80, 160)
     layers: tuple[int, ...] = (2, 4, 6)

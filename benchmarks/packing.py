@@ -1,4 +1,4 @@
-"""Trials an hour by pack size: trainings of other loss weights and seeds, stacked, on a quarter of FewRel."""
+"""Trials an hour by pack size: trainings of other loss weights and seeds, stacked, on an eighth of FewRel."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import rocore
 from benchmarks.workload import Case, Instances, Workload, write_cut
 
 SIZES = (1, 4, 8, 16)
-SHARE = 4
+SHARE = 8
 """One instance in so many is taken."""
 PRETRAIN_EPOCHS, JOINT_EPOCHS = 10, 30
 """Of the trial whose time is computed."""
@@ -17,7 +17,7 @@ PRETRAIN_EPOCHS, JOINT_EPOCHS = 10, 30
 def measure(workload: Workload, case: Case) -> dict[str, float]:
     """Return trials an hour by `pack_<size>`: an epoch of each phase is timed and taken as often as a trial has it."""
     if not workload.quick:
-        folder = write_cut(Path(workload.data_root), Path(workload.scratch) / "quarter", quarter)
+        folder = write_cut(Path(workload.data_root), Path(workload.scratch) / "part", part)
         workload = Workload(str(folder), workload.cache_root, workload.scratch)
     trainers = [trainer(workload, case, seed) for seed in range(max(SIZES))]
     for each in trainers:
@@ -46,8 +46,8 @@ def trainer(workload: Workload, case: Case, seed: int) -> rocore.Trainer:
     return rocore.Trainer(config, rocore.prepare(config).task)
 
 
-def quarter(relations: Instances) -> Instances:
-    """Take every fourth instance of each relation."""
+def part(relations: Instances) -> Instances:
+    """Take an even part of each relation's instances."""
     return {relation: instances[::SHARE] for relation, instances in relations.items()}
 
 

@@ -72,7 +72,7 @@ def render(summary: dict[str, Any]) -> str:
     for name, figures in summary["encoders"].items():
         lines += ["", *_render_encoder(name, figures)]
     packed = ", ".join(f"{name} {_cell(rate, '.2f')}" for name, rate in summary["trials_per_hour"].items())
-    lines += ["", f"trials an hour (minilm, a quarter of the data, 10 + 30 epochs): {packed}"]
+    lines += ["", f"trials an hour (minilm, an eighth of FewRel, 10 + 30 epochs): {packed}"]
     return "\n".join([*lines, "", DEFINITIONS])
 
 

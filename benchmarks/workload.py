@@ -18,7 +18,7 @@ from rocore.encoder.source import locate
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "configs" / "rocore" / "fewrel_minilm.yaml"
-KNOWN, NOVEL = "train_wiki_subset.json", "val_wiki.json"
+KNOWN, NOVEL = "train_wiki.json", "val_wiki.json"
 
 Instances = dict[str, list[dict[str, Any]]]
 """FewRel's form: relation -> instances."""
@@ -133,8 +133,7 @@ def write_tiny_data(folder: Path) -> None:
 def write_cut(source: Path, target: Path, cut: Callable[[Instances], Instances]) -> Path:
     """Write a copy of both files, each put through `cut`; return the folder."""
     target.mkdir(parents=True, exist_ok=True)
-    for pattern, name in (("train_wiki*.json", KNOWN), (NOVEL, NOVEL)):
-        path = next(source.glob(pattern))
-        relations = json.loads(path.read_text(encoding="utf-8"))
+    for name in (KNOWN, NOVEL):
+        relations = json.loads((source / name).read_text(encoding="utf-8"))
         (target / name).write_text(json.dumps(cut(relations)), encoding="utf-8")
     return target
