@@ -149,8 +149,8 @@ def no_tokenizer(name: str, found: str) -> EncoderError:
     """Return the error of an encoder that has no tokenizer, but `found`."""
     sets = ", ".join(" with ".join(files) for files in TOKENIZERS)
     return EncoderError(
-        f"encoder `{name}` must hold a tokenizer ({sets} or *.model), but {found}; put the files beside the weights "
-        "that came with them"
+        f"encoder `{name}` must hold a tokenizer ({sets} or *.model), but {found}; put there the files that "
+        "came with the weights"
     )
 
 

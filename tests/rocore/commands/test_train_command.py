@@ -265,7 +265,7 @@ def test_use_of_a_run_whose_encoder_is_not_whole_any_more_is_refused(
     assert run("train", config, "--out", tmp_path / "run", *overrides).exit_code == 0
     _, damage, match = FAULTS["part absent"]
     damage(tmp_path / "encoder")
-    pool, _ = generate(BuiltinConfig(num_known_relations=2, num_novel_relations=2, instances_per_relation=2))
+    pool, _ = generate(BuiltinConfig(num_known_relations=2, num_novel_relations=2, instances_per_relation=8))
     sentences = write_sentences(tmp_path / "new.jsonl", pool)
     result = run(command, tmp_path / "run", *([sentences] if command == "predict" else []))
     assert result.exit_code == 2
