@@ -12,7 +12,7 @@ from rocore.config import Config
 from rocore.data.instance import Sentence, Source
 from rocore.data.tokenization import TokenizedSource, tokenize
 from rocore.encoder.output_layer import OutputLayer
-from rocore.encoder.source import Encoder, load_encoder
+from rocore.encoder.source import Encoder, load_for
 from rocore.encoder.tokens import TokenBank, TokenStore
 from rocore.encoder.trunk import hidden_states, resolve_precision
 from rocore.errors import CheckpointError
@@ -83,12 +83,12 @@ def load_predictor(folder: Path, device: str = "auto") -> Predictor:
 
     Raises:
         CheckpointError: If the folder is no run directory or holds no whole checkpoint.
-        EncoderError: If the encoder can't be found any more.
+        EncoderError: If the encoder can't be found any more, or isn't whole.
     """
     directory = RunDirectory(folder)
     config, run = directory.load_config(), directory.read_run()
     weights = _newest_weights(directory)
-    encoder = load_encoder(config.encoder.name)
+    encoder = load_for(config.encoder)
     if encoder.fingerprint != run["fingerprints"]["encoder"]:
         raise CheckpointError(
             f"the encoder must be the one that {folder} was trained with, "

@@ -48,9 +48,12 @@ def prepare_sweep(sweep: Sweep) -> Facts:
     if objective.name == "pseudo_novel":
         for fold in pseudo_novel_configs(base, objective):
             rocore.check_task(fold)
+    groups = trunk_groups(sweep)
+    for config, layers in groups:
+        rocore.check_encoder(config, layers)
     if local:
         with rocore.progress_bars() as progress:
-            for config, layers in trunk_groups(sweep):
+            for config, layers in groups:
                 rocore.build_trunk_cache(config, layers, progress)
     return Facts(
         data=describe_data(base, checked.corpus),

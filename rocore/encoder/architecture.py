@@ -44,6 +44,8 @@ class Architecture:
     """Whether the model class takes `add_pooling_layer`."""
     relative_bias: str | None = None
     """Name, inside the encoder, of the embedding of relative positions that is added to every layer's scores."""
+    counts_positions_from_padding: bool = False
+    """Whether the first piece's position is one above the number of the padding piece, not 0."""
 
     def layer_weights(self, model: Any, output_layer: int) -> dict[str, Tensor]:
         """Return copies of layer r's weights by our names, e.g. `query.weight`; r counts from 1."""
@@ -62,12 +64,23 @@ class Architecture:
         table: Tensor = model.encoder.get_submodule(self.relative_bias).weight.detach().clone()
         return table
 
+    def num_positions(self, model: Any) -> int:
+        """Return how many pieces a sentence may have."""
+        positions = model.embeddings.position_embeddings
+        first = positions.padding_idx + 1 if self.counts_positions_from_padding else 0
+        return int(positions.num_embeddings) - first
+
 
 ARCHITECTURES = {
     "bert": Architecture("bert", BERT_NAMES),
-    "roberta": Architecture("roberta", BERT_NAMES),
+    "roberta": Architecture("roberta", BERT_NAMES, counts_positions_from_padding=True),
     "electra": Architecture("electra", BERT_NAMES, has_pooler=False),
-    "mpnet": Architecture("mpnet", MPNET_NAMES, relative_bias="relative_attention_bias"),
+    "mpnet": Architecture(
+        "mpnet",
+        MPNET_NAMES,
+        relative_bias="relative_attention_bias",
+        counts_positions_from_padding=True,
+    ),
 }
 
 

@@ -19,6 +19,7 @@ from rocore.encoder.ragged_attention import ragged_attention
 from rocore.encoder.rows import gather_rows, max_pool_ragged, max_pool_spans, scatter_rows
 from rocore.encoder.source import Encoder
 from rocore.encoder.tokens import AnyBatch
+from rocore.encoder.wholeness import check_output_layer
 
 
 class OutputLayer(nn.Module):
@@ -33,7 +34,7 @@ class OutputLayer(nn.Module):
             EncoderError: If the encoder has no layer r.
         """
         super().__init__()
-        encoder.check_output_layer(output_layer)
+        check_output_layer(encoder, output_layer)
         config = encoder.model.config
         hidden, inner = config.hidden_size, config.intermediate_size
         self.num_heads: int = config.num_attention_heads

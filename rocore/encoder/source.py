@@ -1,14 +1,19 @@
 """Find and load a pretrained encoder and its fast tokenizer."""
 
 import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from rocore.config import EncoderConfig
 from rocore.downloads import fetch_folder
 from rocore.encoder.architecture import Architecture, architecture_of
+from rocore.encoder.encoder_files import CONFIG, check_config_file, check_files
+from rocore.encoder.wholeness import check_config, check_tokenizer, check_use, check_weights
 from rocore.errors import EncoderError
 from rocore.storage import is_url
 
@@ -33,9 +38,10 @@ def locate(name: str) -> str:
         return str(Path(spec.submodule_search_locations[0]) / folder)
     path = fetch_folder(name, _is_encoder_file) if is_url(name) else Path(name).expanduser()
     if path.is_dir():
-        if not (path / "config.json").is_file():
+        if not (path / CONFIG).is_file():
             raise EncoderError(
-                f"encoder folder must hold config.json, weights and a tokenizer, but {path} has no config.json"
+                f"encoder folder must hold {CONFIG}, weights and a tokenizer, but {name} has no {CONFIG}; "
+                "give a folder that has them"
             )
         return str(path)
     if name.startswith((".", "/", "~")):
@@ -43,15 +49,6 @@ def locate(name: str) -> str:
             f"encoder folder must exist, but {path} doesn't; give a folder, a hub name or an alias: minilm"
         )
     return name
-
-
-def _check_weights(place: str) -> None:
-    """Refuse a folder whose weights are pickled, or none."""
-    if Path(place).is_dir() and not any(Path(place).glob("*.safetensors")):
-        raise EncoderError(
-            f"encoder folder must hold its weights as safetensors, which can't run code, but {place} has none; "
-            "convert them where you trust them: AutoModel.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"
-        )
 
 
 def _is_encoder_file(name: str) -> bool:
@@ -87,74 +84,117 @@ class Encoder:
             digest.update(value.detach().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def check_output_layer(self, output_layer: int) -> None:
-        """Check that layer r exists.
-
-        Raises:
-            EncoderError: If it doesn't.
-        """
-        if not 1 <= output_layer <= self.num_layers:
-            raise EncoderError(
-                f"`encoder.output_layer` must lie in 1..{self.num_layers} for {self.name}, but got {output_layer}; "
-                f"the paper's layer 8 of 12 is about layer {max(1, round(self.num_layers * 8 / 12))} here"
-            )
-
 
 def load_encoder(name: str) -> Encoder:
-    """Load weights (fp32, eval mode) and the fast tokenizer.
+    """Load weights (fp32, eval mode) and the fast tokenizer, whole and agreeing with each other.
 
     Raises:
-        EncoderError: If the encoder can't be found, has no fast tokenizer or isn't of a supported architecture.
+        EncoderError: If the encoder can't be found, isn't of a supported architecture or isn't whole.
     """
     import torch
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
+    from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
-    transformers_logging.set_verbosity_error()  # unused pooler weights are no news
+    transformers_logging.set_verbosity_error()  # what matters of its report is checked, and refused
     transformers_logging.disable_progress_bar()
 
     place = locate(name)
-    try:
-        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
-        architecture = architecture_of(config.model_type)
-        _check_weights(place)
-        extra = {"add_pooling_layer": False} if architecture.has_pooler else {}
-        model = AutoModel.from_pretrained(
+    config = _load_config(name, place)
+    architecture = architecture_of(config.model_type)
+    with _explained(name, place, _check_files):
+        model, info = AutoModel.from_pretrained(
             place,
             config=config,
             dtype=torch.float32,
             use_safetensors=True,
             trust_remote_code=False,
-            **extra,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they come back in `info`, with their shapes
+            **({"add_pooling_layer": False} if architecture.has_pooler else {}),
         )
         tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        if isinstance(error, EncoderError):
-            raise
-        raise EncoderError(
-            f"encoder `{name}` must be a folder with an encoder, an alias ({', '.join(ALIASES)}) "
-            f"or a reachable hub name, but loading it failed ({str(error).splitlines()[0]}); "
-            "where no hub can be reached, give a folder: --set encoder.name=FOLDER"
-        ) from error
-    if not tokenizer.is_fast:
-        raise EncoderError(
-            f"encoder `{name}` must come with a fast tokenizer (tokenizer.json), but has only a slow one"
-        )
     model.eval().requires_grad_(requires_grad=False)
-    return Encoder(name=name, model=model, tokenizer=tokenizer, architecture=architecture)
+    encoder = Encoder(name=name, model=model, tokenizer=tokenizer, architecture=architecture)
+    _check_files(name, place)
+    check_weights(model, info, name)
+    check_tokenizer(encoder, _folder_of(place))
+    return encoder
+
+
+def load_for(config: EncoderConfig, output_layers: Iterable[int] | None = None) -> Encoder:
+    """Load the encoder that a run names, and check that it serves the run.
+
+    Args:
+        config: The run's.
+        output_layers: Those that will be used; None: the configuration's.
+
+    Raises:
+        EncoderError: As `load_encoder`, or if it lacks a layer, or positions for `encoder.max_pieces`.
+    """
+    encoder = load_encoder(config.name)
+    check_use(encoder, output_layers or (config.output_layer,), config.max_pieces)
+    return encoder
 
 
 def num_layers(name: str) -> int:
     """Return the number of layers of an encoder without loading its weights.
 
     Raises:
-        EncoderError: If it can't be found or isn't supported.
+        EncoderError: If it can't be found, isn't supported or its config.json isn't whole.
     """
+    return int(_load_config(name, locate(name)).num_hidden_layers)
+
+
+def _load_config(name: str, place: str) -> Any:
     from transformers import AutoConfig
 
-    try:
-        config = AutoConfig.from_pretrained(locate(name), trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise EncoderError(f"encoder `{name}` can't be found: {str(error).splitlines()[0]}") from error
+    with _explained(name, place, _check_config_file):
+        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
     architecture_of(config.model_type)
-    return int(config.num_hidden_layers)
+    check_config(config, name)
+    return config
+
+
+@contextmanager
+def _explained(name: str, place: str, check: Callable[[str, str], None]) -> Iterator[None]:
+    """Turn whatever the libraries raise into an error; `check` raises a better one where it finds a file at fault."""
+    try:
+        yield
+    except Exception as error:  # they raise anything, bare exceptions included
+        check(name, place)
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if Path(place).is_dir():
+            raise EncoderError(
+                f"encoder `{name}` must be one that the transformers library can load, but loading it failed "
+                f"({reason}); take its files as they were published"
+            ) from error
+        raise EncoderError(
+            f"encoder `{name}` must be a folder with an encoder, an alias ({', '.join(ALIASES)}) "
+            f"or a reachable hub name, but loading it failed ({reason}); "
+            "where no hub can be reached, give a folder: --set encoder.name=FOLDER"
+        ) from error
+
+
+def _check_config_file(name: str, place: str) -> None:
+    folder = _folder_of(place)
+    if folder is not None:
+        check_config_file(folder, name)
+
+
+def _check_files(name: str, place: str) -> None:
+    folder = _folder_of(place)
+    if folder is not None:
+        check_files(folder, name, all_here=Path(place).is_dir())
+
+
+def _folder_of(place: str) -> Path | None:
+    """Return where the files lie: a folder is itself, and what came from the hub lies in its cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if Path(place).is_dir():
+        return Path(place)
+    try:
+        config = try_to_load_from_cache(place, CONFIG)
+    except ValueError:
+        return None  # no name of the hub at all
+    return Path(config).parent if isinstance(config, str) else None

@@ -13,7 +13,7 @@ from torch import Tensor
 from rocore.data.tokenization import TokenizedSource
 from rocore.encoder.frozen import FrozenLayers
 from rocore.encoder.source import Encoder
-from rocore.errors import ConfigError
+from rocore.errors import ConfigError, EncoderError
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 8192}
@@ -64,6 +64,9 @@ def run_trunk(
         precision: `bf16` or `fp32`.
         device: Where to run.
         advance: Told the number of sentences done.
+
+    Raises:
+        EncoderError: If hidden states aren't finite.
     """
     dtype = DTYPES[precision]
     shape = (int(source.offsets[-1]), encoder.hidden_size)
@@ -128,12 +131,22 @@ def _pass(
             yield (
                 len(sentences),
                 tokens,
-                ((r, hidden[is_token]) for r, hidden in states if r in output_layers),
+                ((r, _finite(hidden[is_token], r, encoder)) for r, hidden in states if r in output_layers),
             )
 
     with torch.inference_mode(), _without_layers(encoder.model) as embed:
         yield run(embed.to(device))
         embed.to("cpu")
+
+
+def _finite(hidden: Tensor, output_layer: int, encoder: Encoder) -> Tensor:
+    """Return what was given: weights that are finite, but too large, end in numbers that aren't."""
+    if not bool(hidden.sum().isfinite()) and not bool(hidden.isfinite().all()):
+        raise EncoderError(
+            f"the hidden states of encoder `{encoder.name}` must be finite numbers, but aren't below layer "
+            f"{output_layer}: its weights are too large; take weights that are whole"
+        )
+    return hidden
 
 
 def _pad(source: TokenizedSource, sentences: Any, pad_token_id: int | None) -> tuple[Tensor, Tensor, Tensor]:

@@ -15,7 +15,7 @@ from rocore.data.instance import Corpus, Rows, Source, Splits
 from rocore.downloads import cache_root
 from rocore.encoder.cache import TrunkCache
 from rocore.encoder.cache_entry import TrunkKey
-from rocore.encoder.source import Encoder, load_encoder
+from rocore.encoder.source import Encoder, load_for
 from rocore.encoder.tokens import TokenBank
 from rocore.encoder.trunk import DTYPES, resolve_precision
 from rocore.progress import silent
@@ -90,9 +90,7 @@ def measure_run(
     loaded = load_data(config.data)
     splits = make_splits(loaded.corpus, config.data, seed=config.seed, incremental=config.incremental.enabled)
     raise_errors(validate(loaded, splits))
-    encoder = load_encoder(config.encoder.name)
-    for r in output_layers:
-        encoder.check_output_layer(r)
+    encoder = load_for(config.encoder, output_layers)
     setup_s = time.perf_counter() - start
     sample = _Sample(config, loaded.corpus, splits, encoder)
     with tempfile.TemporaryDirectory(prefix="rocore-sample-") as folder:

@@ -14,7 +14,7 @@ from rocore.data.instance import Corpus, NovelGold, Rows, Splits
 from rocore.downloads import cache_root
 from rocore.encoder.attention_chunks import compiles
 from rocore.encoder.cache import Progress, TrunkCache
-from rocore.encoder.source import Encoder, load_encoder
+from rocore.encoder.source import Encoder, load_for
 from rocore.encoder.tokens import TokenBank, TokenStore
 from rocore.encoder.trunk import resolve_precision
 from rocore.errors import ConfigError
@@ -150,8 +150,7 @@ def check_task(config: Config) -> Checked:
     splits = make_splits(corpus, config.data, seed=config.seed, incremental=config.incremental.enabled)
     findings = validate(loaded, splits)
     raise_errors(findings)
-    encoder = load_encoder(config.encoder.name)
-    encoder.check_output_layer(config.encoder.output_layer)
+    encoder = load_for(config.encoder)
     return Checked(
         corpus=corpus,
         splits=splits,
@@ -179,6 +178,15 @@ def prepare(config: Config, progress: Progress = silent) -> Prepared:
     return Prepared(**vars(checked), task=task)
 
 
+def check_encoder(config: Config, output_layers: Iterable[int]) -> None:
+    """Check that the encoder is whole and serves a run at each of several output layers.
+
+    Raises:
+        EncoderError: If it doesn't.
+    """
+    load_for(config.encoder, output_layers)
+
+
 def build_trunk_cache(config: Config, output_layers: Iterable[int], progress: Progress = silent) -> None:
     """Fill the cache, and its store, for several output layers in one trunk pass, so that trials only map it.
 
@@ -186,10 +194,8 @@ def build_trunk_cache(config: Config, output_layers: Iterable[int], progress: Pr
         RocoreError: As `prepare` does.
     """
     corpus = load_data(config.data).corpus
-    encoder = load_encoder(config.encoder.name)
     layers = tuple(sorted(set(output_layers)))
-    for r in layers:
-        encoder.check_output_layer(r)
+    encoder = load_for(config.encoder, layers)
     _stores(config, corpus, encoder, layers, resolve_device(config.train.device), progress, share=True)
 
 

@@ -182,5 +182,5 @@ def test_encoder_with_safetensors_never_reads_a_pickle(encoder):
     weights = {"never": BertModel(BertConfig()).embeddings.LayerNorm.weight.detach()}
     save_file(weights, encoder / "other.safetensors")
     (encoder / "model.safetensors").unlink()
-    with pytest.raises(EncoderError, match="loading it failed"):
+    with pytest.raises(EncoderError, match="must hold its weights as safetensors"):
         load_encoder(str(encoder))

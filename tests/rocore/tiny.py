@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,26 @@ def model_of(model_type: str) -> Any:
         noise = torch.randn(parameter.shape, generator=generator) * 0.3
         parameter.data = noise + 1 if "LayerNorm.weight" in name else noise
     return model.eval().requires_grad_(requires_grad=False)
+
+
+def save_encoder(folder: Path, model_type: str) -> Path:
+    """Save a model with a tokenizer of its architecture's own kind, as a hub would give it; return the folder."""
+    from transformers import BertTokenizer, MPNetTokenizer, RobertaTokenizer
+
+    if model_type in {"bert", "electra"}:
+        pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    else:
+        pieces = ["<s>", "<pad>", "</s>", "<unk>" if model_type == "roberta" else "[UNK]", "<mask>"]
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    pieces += [*letters, *(f"##{letter}" for letter in letters)]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    model_of(model_type).save_pretrained(folder)
+    if model_type == "roberta":
+        RobertaTokenizer(vocab=vocabulary, merges=[]).save_pretrained(folder)
+    else:
+        tokenizer = MPNetTokenizer if model_type == "mpnet" else BertTokenizer
+        tokenizer(vocab=vocabulary).save_pretrained(folder)
+    return folder
 
 
 def encoder_of(model_type: str) -> Encoder:

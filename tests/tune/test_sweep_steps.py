@@ -243,7 +243,11 @@ def calls(monkeypatch, engine):
             corpus=CORPUS, evaluator=evaluator, fingerprints={"encoder": "ff"}, warnings=("hm",)
         )
 
+    def check_encoder(config, layers):
+        calls.append(("encoder", config.encoder.name, layers))
+
     monkeypatch.setattr(preparation.rocore, "check_task", check_task, raising=False)
+    monkeypatch.setattr(preparation.rocore, "check_encoder", check_encoder, raising=False)
     monkeypatch.setattr(
         preparation.rocore,
         "build_trunk_cache",
@@ -253,10 +257,11 @@ def calls(monkeypatch, engine):
     return calls
 
 
-def test_prepare_checks_data_and_every_fold_then_builds_trunks(make_sweep, calls, engine):
+def test_prepare_checks_data_every_fold_and_the_encoder_then_builds_trunks(make_sweep, calls, engine):
     facts = prepare_sweep(make_sweep({"encoder.precision": "bf16"}))
     # A trial without a share of a GPU trains on the CPU, and so does its trunk.
-    assert calls == ["real", "fold 0", "fold 1", ("cpu", [2, 3, 4, 5, 6])]
+    layers = [2, 3, 4, 5, 6]
+    assert calls == ["real", "fold 0", "fold 1", ("encoder", "minilm", layers), ("cpu", layers)]
     assert facts.data["num_known_instances"] == 160
     assert facts.environment["fingerprints"] == {"encoder": "ff"}
     assert (facts.synthetic, facts.warnings) == (False, ("hm",))
@@ -267,10 +272,18 @@ def test_prepare_checks_data_and_every_fold_then_builds_trunks(make_sweep, calls
         prepare_sweep(make_sweep({"objective.name": "oracle"}))
 
 
+def test_prepare_checks_every_encoder_that_is_searched_before_it_builds_any_trunk(make_sweep, calls):
+    choices = {"distribution": "categorical", "choices": [64, 128]}
+    prepare_sweep(
+        make_sweep({"search.space": {"encoder.max_pieces": choices}, "paper": {"encoder.max_pieces": 128}})
+    )
+    assert [call[0] for call in calls if isinstance(call, tuple)] == ["encoder", "encoder", "cpu", "cpu"]
+
+
 def test_prepare_for_a_cluster_leaves_device_and_trunks_to_its_nodes(make_sweep, calls):
     keys = {"resources.address": "auto", "resources.gpus_per_trial": 1, "train.device": "cuda"}
     facts = prepare_sweep(make_sweep(keys))
-    assert calls == ["real", "fold 0", "fold 1"]
+    assert calls == ["real", "fold 0", "fold 1", ("encoder", "minilm", [2, 3, 4, 5, 6])]
     assert (facts.precision, facts.on_nodes) == (None, True)
 
 

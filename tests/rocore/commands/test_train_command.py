@@ -15,6 +15,9 @@ from rocore.data.builtin import generate
 from rocore.encoder import cache
 from tests.conftest import SECRET
 
+from ..encoder.damage import FAULTS
+from ..tiny import save_encoder
+
 MODES = pytest.mark.parametrize("mode", ["standard", "incremental"])
 
 
@@ -236,3 +239,34 @@ def test_train_with_everything_on_an_object_store_finds_the_same_on_a_machine_th
     assert len(passes) == 2  # of the first machine, over known and novel sentences
     assert found_in(tmp_path / "run-first") == found_in(tmp_path / "run-second")
     assert SECRET not in "".join(path.read_text() for path in (tmp_path / "run-first").glob("*.*"))
+
+
+@pytest.mark.parametrize("fault", ["prefix", "weights cut", "nan", "no tokenizer"])
+def test_train_with_an_encoder_that_is_not_whole_begins_nothing(config, run, tmp_path, fault):
+    model_type, damage, match = FAULTS[fault]
+    damage(save_encoder(tmp_path / "encoder", model_type))
+    keys = {"encoder.name": tmp_path / "encoder", "encoder.output_layer": 2, "cache.root": tmp_path / "cache"}
+    overrides = [part for key, value in keys.items() for part in ("--set", f"{key}={value}")]
+    result = run("train", config, "--out", tmp_path / "run", *overrides)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    assert re.search(match, result.stderr)
+    assert not (tmp_path / "cache").exists()
+    assert {path.name for path in (tmp_path / "run").rglob("*")} <= {"config.yaml"}
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_use_of_a_run_whose_encoder_is_not_whole_any_more_is_refused(
+    command, config, run, tmp_path, write_sentences
+):
+    save_encoder(tmp_path / "encoder", "electra")
+    keys = {"encoder.name": tmp_path / "encoder", "encoder.output_layer": 2, "train.max_epochs": 1}
+    overrides = [part for key, value in keys.items() for part in ("--set", f"{key}={value}")]
+    assert run("train", config, "--out", tmp_path / "run", *overrides).exit_code == 0
+    _, damage, match = FAULTS["part absent"]
+    damage(tmp_path / "encoder")
+    pool, _ = generate(BuiltinConfig(num_known_relations=2, num_novel_relations=2, instances_per_relation=8))
+    sentences = write_sentences(tmp_path / "new.jsonl", pool)
+    result = run(command, tmp_path / "run", *([sentences] if command == "predict" else []))
+    assert result.exit_code == 2
+    assert re.search(match, result.stderr)

@@ -13,7 +13,7 @@ from rocore.encoder.output_layer import OutputLayer
 from rocore.encoder.source import Encoder, load_encoder, locate, num_layers
 from rocore.errors import EncoderError
 
-from ..tiny import NUM_LAYERS, encoder_of
+from ..tiny import NUM_LAYERS, encoder_of, save_encoder
 
 
 def unsupported(name: str) -> Any:
@@ -56,7 +56,7 @@ def test_load_config_that_is_no_json_is_refused(tmp_path: Path, load: Callable[[
 
 def test_load_folder_without_weights_is_refused(tmp_path: Path) -> None:
     encoder_of("bert").model.config.save_pretrained(tmp_path)
-    with pytest.raises(EncoderError, match=r"must hold its weights as safetensors.* has none"):
+    with pytest.raises(EncoderError, match=r"must hold its weights as safetensors.* has neither"):
         load_encoder(str(tmp_path))
 
 
@@ -80,7 +80,7 @@ def test_load_name_that_the_hub_does_not_give_is_refused(
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(EncoderError, match=r"encoder `no-such-user/no-such-encoder` must be .* \(minilm\)"):
         load_encoder("no-such-user/no-such-encoder")
-    with pytest.raises(EncoderError, match=r"encoder `no-such-user/no-such-encoder` can't be found"):
+    with pytest.raises(EncoderError, match=r"encoder `no-such-user/no-such-encoder` must be .* \(minilm\)"):
         num_layers("no-such-user/no-such-encoder")
 
 
@@ -115,14 +115,8 @@ def test_load_saved_folder_gives_the_same_encoder(
     tiny_encoder: Callable[[str], Encoder], tmp_path: Path, model_type: str
 ) -> None:
     """Weights saved and loaded again have the same fingerprint, with or without their unused pooler."""
-    from transformers import PreTrainedTokenizerFast
-
     encoder = tiny_encoder(model_type)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=encoder.tokenizer.backend_tokenizer, unk_token="w0", pad_token="w1"
-    )
-    encoder.model.save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
+    save_encoder(tmp_path, model_type)
     first, second = load_encoder(str(tmp_path)), load_encoder(str(tmp_path))
     assert first.fingerprint == second.fingerprint
     assert first.architecture == encoder.architecture

@@ -14,9 +14,9 @@ from rocore.encoder import trunk
 from rocore.encoder.cache import TrunkCache
 from rocore.encoder.source import Encoder
 from rocore.encoder.trunk import batches_by_length, hidden_states, resolve_precision, run_trunk
-from rocore.errors import ConfigError
+from rocore.errors import ConfigError, EncoderError
 
-from ..tiny import CPU, NUM_LAYERS, NUM_PIECES, SENTENCES, relative_error, source_of
+from ..tiny import CPU, NUM_LAYERS, NUM_PIECES, SENTENCES, encoder_of, relative_error, source_of
 
 ARCHITECTURES = ("bert", "roberta", "electra", "mpnet")
 
@@ -59,6 +59,15 @@ def test_run_trunk_several_layers_in_one_pass_equal_single_passes(
         assert torch.equal(together[r], alone)
         assert torch.equal(alone, hidden_states(encoder, source_of(), r, precision="fp32", device=CPU))
     assert not torch.equal(together[1], together[2])
+
+
+def test_run_trunk_of_weights_that_are_finite_but_too_large_is_refused(tmp_path: Path) -> None:
+    encoder = encoder_of("bert")
+    encoder.model.encoder.layer[1].output.dense.weight.fill_(3e38)
+    with pytest.raises(
+        EncoderError, match=r"`tiny bert` must be finite numbers, but aren't below layer 3: its weights"
+    ):
+        write(encoder, tmp_path, (2, 3))
 
 
 @pytest.mark.parametrize("model_type", ARCHITECTURES)
