@@ -17,7 +17,7 @@ import numpy as np
 from tune.config import RacingConfig
 from tune.ledger import PAPER
 from tune.racing import standing
-from tune.statistics import Paired, detectable_difference, holm, paired
+from tune.statistics import Comparison, compare, detectable_difference, holm
 
 LEVEL = 0.05
 NUM_SEEDS = (3, 5, 8, 10)
@@ -57,9 +57,9 @@ DIFFERENCES: dict[str, Draw] = {
 """Paired differences whose true mean is zero."""
 
 
-def judge(differences: Array) -> Paired:
+def judge(differences: Array) -> Comparison:
     """Return what the product says of paired differences."""
-    return paired(differences.tolist(), [0.0] * len(differences))
+    return compare(differences.tolist(), [0.0] * len(differences))
 
 
 def resampling_weights(num_seeds: int) -> dict[str, Array]:
@@ -103,7 +103,7 @@ def power(difference: float, num_seeds: int, repetitions: int) -> float:
     """Share of comparisons in which what is better by `difference` is significantly better."""
     rows = np.random.default_rng(0).normal(difference, SPREAD, (repetitions, num_seeds))
     found = [judge(row) for row in rows]
-    return float(np.mean([each.p_value < LEVEL and each.mean > 0 for each in found]))
+    return float(np.mean([each.p_value < LEVEL and each.difference > 0 for each in found]))
 
 
 def replacements(
@@ -119,12 +119,12 @@ def replacements(
     if not left:
         return {}
     found = {name: judge((scores[name] - scores[PAPER])[:num_pairs]) for name in left}
-    best = max(left, key=lambda name: found[name].mean)
-    if found[best].mean <= 0:
+    best = max(left, key=lambda name: found[name].difference)
+    if found[best].difference <= 0:
         return {}
     replaced = {("the best mean, no test", "-"): best}
     for sides, p_values in (
-        ("one", {name: 1 - each.probability for name, each in found.items()}),
+        ("one", {name: 1 - each.probability_better for name, each in found.items()}),
         ("two", {name: each.p_value for name, each in found.items()}),
     ):
         among_left = dict(zip(left, holm(list(p_values.values())), strict=True))
