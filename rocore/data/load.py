@@ -12,6 +12,7 @@ from rocore.data.fewrel import read_fewrel
 from rocore.data.files import resolve
 from rocore.data.instance import Corpus, Instance, LoadedData, NovelGold, Source
 from rocore.data.jsonl import read_jsonl
+from rocore.data.problems import Problems
 from rocore.data.pseudo_novel import hide_known_relations
 from rocore.data.tacred import known_tacred, novel_tacred, read_tacred
 from rocore.errors import DataError
@@ -68,14 +69,19 @@ def _read(config: DataConfig, *, with_novel: bool) -> tuple[list[Instance], list
     read: dict[str, list[Instance]] = {"known": [], "novel": []}
     files: dict[str, str] = {}
     by_path: dict[Path, list[Instance]] = {}
-    for role, names in (("known", config.known), ("novel", config.novel)):
-        if role == "novel" and not with_novel:
-            continue
-        for name, path in resolve(config.root, names, role).items():
-            if path not in by_path:
-                by_path[path] = READERS[config.format](path, Limits.of(config))
-                files[name] = sha256(path)
-            read[role] += by_path[path]
+    problems = Problems(shown=None)
+    roles = {"known": config.known, "novel": config.novel} if with_novel else {"known": config.known}
+    for role, names in roles.items():
+        with problems:
+            for name, path in resolve(config.root, names, role).items():
+                if path not in by_path:
+                    by_path[path] = []
+                    with problems:
+                        by_path[path] = READERS[config.format](path, Limits.of(config), name)
+                        files[name] = sha256(path)
+                read[role] += by_path[path]
+    problems.raise_any()
+    for role, names in roles.items():
         if config.format == "tacred":
             read[role] = ROLES[role](read[role])
         if not read[role]:
@@ -91,7 +97,11 @@ def _pool(instances: Sequence[Instance], role: str, config: DataConfig) -> Sourc
     else:
         names = config.known if role == "known" else config.novel
         name = " + ".join(names)
-    return Source(tuple(instance.sentence for instance in instances), name)
+    return Source(
+        tuple(instance.sentence for instance in instances),
+        name,
+        tuple(instance.place for instance in instances),
+    )
 
 
 def _label(known: Sequence[Instance]) -> tuple[NDArray[np.int64], tuple[str, ...]]:

@@ -21,7 +21,8 @@ def config(tmp_path):
     (tmp_path / "known.jsonl").write_text(lines(["r", "q"] * 4, "a"))
     (tmp_path / "novel.jsonl").write_text(lines(["s", "t"] * 7, "b"))
     path = tmp_path / "config.yaml"
-    path.write_text(f"data: {{format: jsonl, root: '{tmp_path}', known: known.jsonl, novel: novel.jsonl}}\n")
+    data = f"data: {{format: jsonl, root: '{tmp_path}', known: known.jsonl, novel: novel.jsonl}}\n"
+    path.write_text(f"{data}encoder: {{output_layer: 2}}\n")
     return path
 
 

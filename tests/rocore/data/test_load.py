@@ -224,5 +224,5 @@ def test_choose_hidden_too_few_relations_raises(num_relations, fold, match):
 @pytest.mark.parametrize(("key", "value"), [("max_file_mib", 1e-4), ("max_sentence_characters", 2)])
 def test_load_data_beyond_a_limit_of_the_configuration_names_its_key(write, tmp_path, key, value):
     config = jsonl_config(write, tmp_path, ["a", "b"], ["c", "d"], **{key: value})
-    with pytest.raises(DataError, match=rf"k\.jsonl.* raise data\.{key}$"):
+    with pytest.raises(DataError, match=rf"(?m)k\.jsonl.* raise data\.{key}$"):
         load_data(config)

@@ -5,7 +5,7 @@ import pytest
 from rocore.data.checks import Limits
 from rocore.data.fewrel import read_fewrel
 from rocore.data.instance import Sentence
-from rocore.data.jsonl import iter_jsonl, read_jsonl, read_sentences
+from rocore.data.jsonl import read_jsonl, read_sentences
 from rocore.data.tacred import NOVEL_TACRED_RELATIONS, known_tacred, novel_tacred, read_tacred
 from rocore.errors import DataError
 
@@ -63,8 +63,11 @@ def test_read_fewrel_odd_tokens_still_align(write, fewrel_record, tokens, head, 
             r"f\.json P1\[0\]: the head indices must be contiguous, but got \[1, 3\]",
         ),
         ({"h": ["x", "Q1", [[2, 1]]]}, "head indices must be contiguous"),
-        ({"t": ["x", "Q1", [[5, 6]]]}, r"tail span must lie within the sentence of 6 words, but is \[5, 7\)"),
-        ({"t": ["x", "Q1", [[-1, 0]]]}, "tail span must lie within"),
+        (
+            {"t": ["x", "Q1", [[5, 6]]]},
+            r"tail indices must lie within the sentence of 6 words, but are \[5, 6\]; .* the last one is 5",
+        ),
+        ({"t": ["x", "Q1", [[-1, 0]]]}, r"tail indices must lie within .* but are \[-1, 0\]"),
         ({"t": ["x", "Q1", [[]]]}, "tail span must not be empty"),
         ({"t": ["x", "Q1", []]}, r"tail must be \[name, id, \[\[token indices\], ...\]\]"),
         ({"t": ["x", "Q1", [["1"]]]}, "tail indices must be whole numbers"),
@@ -145,11 +148,18 @@ def test_tacred_roles_share_one_file_without_overlap(write):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"subj_end": 6}, r"head span must lie within the sentence of 6 words, but is \[4, 7\)"),
-        ({"subj_start": 5, "subj_end": 4}, r"head span must not be empty, but is \[5, 5\)"),
-        ({"subj_start": 5, "subj_end": 3}, r"head span must lie within .* but is \[5, 4\)"),
-        ({"obj_start": "0"}, r"tail span must be two whole numbers, but got \['0', 2\]"),
-        ({"obj_end": None}, "tail span must be two whole numbers"),
+        (
+            {"subj_end": 6},
+            "the subject must lie within the sentence of 6 words, but has subj_start 4 and subj_end 6; "
+            "subj_end is the last word itself, so subj_start <= subj_end <= 5 must hold",
+        ),
+        (
+            {"subj_start": 5, "subj_end": 4},
+            "but has subj_start 5 and subj_end 4; subj_end is the last word itself",
+        ),
+        ({"obj_start": -1}, "the object must lie within .* but has obj_start -1 and obj_end 1"),
+        ({"obj_start": "0"}, "obj_start and obj_end must be whole numbers, but are '0' and 1"),
+        ({"obj_end": None}, "obj_start and obj_end must be whole numbers, but are 0 and None"),
         ({"relation": None}, "`relation` must be a string, but got None"),
         ({"relation": ""}, "`relation` must have a name, but is empty"),
     ],
@@ -201,11 +211,14 @@ def test_read_sentences_bad_relation_is_not_looked_at(write):
         read_jsonl(path)
 
 
-def test_iter_jsonl_bad_second_line_yields_the_first(write):
-    stream = iter_jsonl(write("d.jsonl", lines(LINE) + "{"))
-    assert next(stream).relation == "lived in"
-    with pytest.raises(DataError, match=r"d\.jsonl line 2: must be JSON, but column 2"):
-        next(stream)
+def test_read_jsonl_bad_lines_are_named_all_at_once(write):
+    path = write("d.jsonl", "{\n" + lines(LINE, LINE | {"head": [1, 1]}) + "\n3\n")
+    with pytest.raises(DataError) as caught:
+        read_jsonl(path)
+    first, second, third = str(caught.value).splitlines()
+    assert first.startswith("d.jsonl line 1: must be JSON, but column 2")
+    assert second.startswith("d.jsonl line 3: the head span must not be empty")
+    assert third.startswith("d.jsonl line 5: an instance must be a JSON object")
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_tokenize_empty_pool_gives_empty_arrays(minilm_tokenizer):
 def test_tokenize_entity_without_piece_raises_with_sentence(source_of, minilm_tokenizer, entity, what):
     first, second = (f"[[{entity}]]", "{{Rome}}") if what == "head" else ("[[Rome]]", f"{{{{{entity}}}}}")
     source = source_of("[[a]] {{b}}", f"x {first} in {second}")
-    match = rf"pool\.jsonl instance 1 \(from 0\): the {what} must have at least one word piece, .* of 'x "
+    match = rf"^pool\.jsonl \[1\]: the {what} must have at least one word piece, .* of 'x "
     with pytest.raises(DataError, match=match):
         tokenize(source, minilm_tokenizer, 128)
 
@@ -136,7 +136,9 @@ def test_tokenize_window_tie_goes_to_the_left(source_of, minilm_tokenizer):
 
 def test_tokenize_entities_longer_than_the_window_raise(source_of, minilm_tokenizer):
     source = source_of("[[a b c d e]] f {{g h}}")
-    with pytest.raises(DataError, match=r"instance 0 .*must fit into `encoder\.max_pieces` = 8 pieces"):
+    with pytest.raises(
+        DataError, match=r"^pool\.jsonl \[0\]: the entities must fit into `encoder\.max_pieces` = 8 pieces"
+    ):
         tokenize(source, minilm_tokenizer, 8)
     assert tokenize(source, minilm_tokenizer, 9).num_windowed == 1
 
