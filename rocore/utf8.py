@@ -9,19 +9,17 @@ from rocore.errors import RocoreError
 Position = tuple[int, int]
 """Line and column, both from 1."""
 
-_MARKS = {
-    codecs.BOM_UTF32_LE: "UTF-32",
-    codecs.BOM_UTF32_BE: "UTF-32",
-    codecs.BOM_UTF16_LE: "UTF-16",
-    codecs.BOM_UTF16_BE: "UTF-16",
-}
-"""Byte-order marks; those of UTF-32 first, as one of them begins like UTF-16's."""
+_MARKS_OF_32_BITS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
+_MARKS_OF_16_BITS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def other_encoding(content: bytes) -> str | None:
     """Return which encoding of 16 or 32 bits the text is in, by its first four bytes; None where it may be UTF-8."""
-    marked = next((name for mark, name in _MARKS.items() if content.startswith(mark)), None)
-    return marked or ("UTF-16 or UTF-32" if b"\x00" in content[:4] else None)
+    if content.startswith(_MARKS_OF_32_BITS):  # first, as one of them begins like one of 16 bits
+        return "UTF-32"
+    if content.startswith(_MARKS_OF_16_BITS):
+        return "UTF-16"
+    return "UTF-16 or UTF-32" if b"\x00" in content[:4] else None
 
 
 def decode(content: bytes, place: str, error_class: type[RocoreError]) -> str:

@@ -11,9 +11,10 @@ from rocore.errors import DataError
 from rocore.utf8 import Position, decode, stands_again, too_many_digits
 
 SHOWN = 10
-_MARK = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],]')
-"""Strings, and what divides them."""
-_NUMBER = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|(-?\d+)([.eE][\d.eE+-]*)?')
+_STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_MARK = re.compile(rf'\[(?:[^\[\]{{}}"]|{_STRING})*+\]|{_STRING}|[{{}}\[\],]')
+"""Lists that hold no list and no object, to pass them over; strings; and what divides them."""
+_NUMBER = re.compile(rf"{_STRING}|(-?\d+)([.eE][\d.eE+-]*)?")
 """Strings, to pass them over, and numbers: the whole part, and the rest of those that aren't whole."""
 
 
@@ -29,16 +30,8 @@ def parse_json(content: bytes, place: str, *, of_relations: bool = False) -> obj
         DataError: If it is neither, a key stands twice in its object, or a whole number has too many digits.
     """
     text = decode(content, place, DataError)
-    repeated = False
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        nonlocal repeated
-        record = dict(pairs)
-        repeated |= len(record) != len(pairs)
-        return record
-
     try:
-        tree: object = json.loads(text, object_pairs_hook=once)
+        tree, repeats = _load(text)
     except json.JSONDecodeError as error:
         line = f"line {error.lineno} " if b"\n" in content.strip() else ""
         raise DataError(
@@ -49,9 +42,31 @@ def parse_json(content: bytes, place: str, *, of_relations: bool = False) -> obj
         raise DataError(f"{place}: must be JSON of a few levels, but is nested too deeply to read") from error
     except ValueError as error:
         raise DataError(_long_number(text, place)) from error
-    if repeated:
+    if repeats:
         raise DataError("\n".join(_messages(text, place, of_relations=of_relations)))
     return tree
+
+
+def _load(text: str) -> tuple[object, bool]:
+    """Return what the text holds, and whether a key stands twice: whatever else is wrong is raised first."""
+    try:
+        return _DECODER.decode(text), False
+    except _RepeatedKeyError:
+        return json.loads(text), True
+
+
+class _RepeatedKeyError(Exception):
+    """A key stands twice in an object; where, the parser doesn't know."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) != len(pairs):
+        raise _RepeatedKeyError
+    return record
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_once)
 
 
 def _long_number(text: str, place: str) -> str:
@@ -106,6 +121,8 @@ def _repeats(text: str) -> Iterator[_Repeat]:
     levels: list[_Level] = []
     for match in _MARK.finditer(text):
         mark = match[0]
+        if mark[0] == "[" and mark[-1] == "]":
+            continue
         if mark in "{[":
             levels.append(_Level(mark == "{", None if mark == "{" else 0))
         elif mark in "}]":
@@ -118,5 +135,5 @@ def _repeats(text: str) -> Iterator[_Repeat]:
             last = levels[-1]
             last.part = None if last.is_object or last.part is None else int(last.part) + 1
         elif levels and levels[-1].part is None:
-            levels[-1].part = key = json.loads(mark)
+            levels[-1].part = key = json.loads(mark) if "\\" in mark else mark[1:-1]
             levels[-1].offsets.setdefault(key, []).append(match.start())

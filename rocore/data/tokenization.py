@@ -201,7 +201,7 @@ def _no_piece(source: Source, row: int, what: str) -> DataError:
     start, end = sentence.head if what == "head" else sentence.tail
     return DataError(
         f"{source.place(row)}: the {what} must have at least one word piece, but the "
-        f"tokenizer drops {sentence.text[start:end]!r} of {sentence.text[:80]!r}; "
+        f"tokenizer drops {sentence.text[start:end]!a} of {sentence.text[:80]!r}; "
         "correct the span or drop the instance"
     )
 

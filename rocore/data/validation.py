@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -81,30 +81,23 @@ def look_alikes(loaded: LoadedData) -> list[Finding]:
     alike: dict[str, list[str]] = {}
     for name in counts:
         alike.setdefault(_looks(name), []).append(name)
-    return [
-        Finding(
-            "warning",
-            "names of relations should differ in more than Unicode form or white space, but "
-            f"{' and '.join(f'{_spelled(name)} ({counts[name]} instances)' for name in sorted(names))} count as "
-            f"{len(names)} relations; write one name, if one is meant",
-        )
-        for names in alike.values()
-        if len(names) > 1
-    ]
+    return [_look_alike(names, counts) for names in alike.values() if len(names) > 1]
+
+
+def _look_alike(names: Sequence[str], counts: Mapping[str, int]) -> Finding:
+    differ_in_space = len({" ".join(name.split()) for name in names}) == 1
+    spelled = [repr(name) if differ_in_space else ascii(name) for name in sorted(names)]
+    return Finding(
+        "warning",
+        "names of relations should differ in more than Unicode form or white space, but "
+        f"{' and '.join(spelled)} count as {len(names)} relations, of "
+        f"{' and '.join(str(counts[name]) for name in sorted(names))} instances; write one name, if one is meant",
+    )
 
 
 def _looks(name: str) -> str:
     seen = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
     return " ".join(unicodedata.normalize("NFKC", seen).split())
-
-
-def _spelled(name: str) -> str:
-    """Return a name with what can't be seen, or be told apart, as escapes."""
-    return (
-        repr(name)
-        if unicodedata.is_normalized("NFKC", name) and " ".join(name.split()) != name
-        else ascii(name)
-    )
 
 
 def _overlapping_names(loaded: LoadedData) -> Iterator[Finding]:
