@@ -102,10 +102,8 @@ class _Loader(yaml.SafeLoader):
             value = super().construct_object(node, deep)
         except (ArithmeticError, AttributeError, LookupError, ValueError) as error:
             kind = node.tag.rpartition(":")[2]
-            fault = (
-                too_many_digits(node.value) or f"{node.value[:SHOWN]!r} must be YAML's {kind}, but {error}"
-            )
-            raise ConfigError(f"{self._place(node)}: {fault}") from error
+            fault = f"{node.value[:SHOWN]!r} must be a value of YAML's type {kind}, but isn't; correct or quote it"
+            raise ConfigError(f"{self._place(node)}: {too_many_digits(node.value) or fault}") from error
         half = lone_surrogate(value) if isinstance(value, str) else None
         if half:
             raise ConfigError(f"{self._place(node)}: text {half}")
