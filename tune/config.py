@@ -309,12 +309,14 @@ def _check_second_objective(sweep: Sweep) -> None:
 def _check_set_once(tree: Mapping[str, Any], path: Path) -> None:
     """Refuse a key that stands beside its section: which of them counts would hang on their order."""
     for name in ("overrides", "paper"):
-        keys = [str(key) for key in tree.get(name) or ()]
-        twice = [(key, section) for section in keys for key in keys if key.startswith(f"{section}.")]
-        for key, section in twice:
+        section = tree.get(name)
+        keys = [str(key) for key in section] if isinstance(section, Mapping) else []
+        twice = [(outer, key) for outer in keys for key in keys if key.startswith(f"{outer}.")]
+        if twice:
+            outer, key = twice[0]
             raise ConfigError(
-                f"`{name}` must set a key in one place, but has both `{section}` and `{key}` in {path}; "
-                f"write `{key}` within `{section}`"
+                f"`{name}` must set a key in one place, but has both `{outer}` and `{key}` in {path}; "
+                f"write `{key}` within `{outer}`"
             )
 
 

@@ -35,14 +35,21 @@ def load_data(config: DataConfig) -> LoadedData:
     known, novel, files = (
         _generate(config) if config.format == "builtin" else _read(config, with_novel=with_novel)
     )
-    labels, names = _label(known)
+    problems = Problems(shown=None)
+    relations = tuple(instance.relation for instance in novel)
+    num_novel_relations = config.num_novel_relations or 0
+    with problems:
+        labels, names = _label(known)
+    if with_novel and not num_novel_relations:
+        with problems:
+            num_novel_relations = _count_relations(relations)
+    problems.raise_any()
     source = _pool(known, "known", config)
     synthetic = config.format == "builtin"
     if config.pseudo_novel is not None:
         return hide_known_relations(
             source, labels, names, config.pseudo_novel, synthetic=synthetic, files=files
         )
-    relations = tuple(instance.relation for instance in novel)
     corpus = Corpus(
         known=source,
         known_rows=np.arange(len(known)),
@@ -50,7 +57,7 @@ def load_data(config: DataConfig) -> LoadedData:
         known_relations=names,
         novel=_pool(novel, "novel", config),
         novel_rows=np.arange(len(novel)),
-        num_novel_relations=config.num_novel_relations or _count_relations(relations),
+        num_novel_relations=num_novel_relations,
         synthetic=synthetic,
         files=files,
     )
@@ -107,13 +114,17 @@ def _pool(instances: Sequence[Instance], role: str, config: DataConfig) -> Sourc
 def _label(known: Sequence[Instance]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     ids: dict[str, int] = {}
     labels = np.empty(len(known), dtype=np.int64)
+    problems = Problems()
     for row, instance in enumerate(known):
         if instance.relation is None:
-            raise DataError(
+            fault = (
                 f"{instance.place}: an instance in `data.known` must carry a relation, but has none; "
                 "label it or move it to `data.novel`"
             )
-        labels[row] = ids.setdefault(instance.relation, len(ids))
+            problems.note(DataError(fault))
+        else:
+            labels[row] = ids.setdefault(instance.relation, len(ids))
+    problems.raise_any()
     if len(ids) < 2:
         raise DataError(
             f"`data.known` must hold at least 2 relations, but holds {', '.join(ids) or 'none'}; "

@@ -143,6 +143,51 @@ def test_tokenize_entities_longer_than_the_window_raise(source_of, minilm_tokeni
     assert tokenize(source, minilm_tokenizer, 9).num_windowed == 1
 
 
+def test_tokenize_bad_sentences_of_several_batches_are_named_all_at_once(source_of, minilm_tokenizer):
+    good = ["[[a]] {{b}}"] * BATCH_SIZE
+    texts = [
+        "[[\u200b]] {{\u00ad}}",
+        *good,
+        "[[a b c d e]] f {{g h}}",
+        "[[a]] {{\u202e}} and more and more words",
+    ]
+    source = source_of(*texts)
+    source = Source(source.sentences, source.name, tuple(f"d.jsonl line {i + 5}" for i in range(len(texts))))
+    with pytest.raises(DataError) as caught:
+        tokenize(source, minilm_tokenizer, 8)
+    found = [line.partition(" must")[0] for line in str(caught.value).splitlines()]
+    assert found == [
+        "d.jsonl line 5: the head",
+        "d.jsonl line 5: the tail",
+        "d.jsonl line 1031: the tail",
+        "d.jsonl line 1030: the entities",
+    ]
+
+
+def test_tokenize_with_a_tokenizer_that_gives_nothing_names_the_entities(source_of):
+    class Nothing:
+        def __call__(self, text, /, **options):
+            empty = [[] if "x" in one else [0, 1] for one in text]
+            offsets = [[] if "x" in one else [(0, 1), (2, 3)] for one in text]
+            return {
+                "input_ids": empty,
+                "offset_mapping": offsets,
+                "special_tokens_mask": [[0] * len(e) for e in empty],
+            }
+
+    for texts, rows in ((["[[x]] {{x}}"], [0]), (["[[a]] {{b}}", "[[x]] {{x}}", "[[x]] {{x}}"], [1, 2])):
+        with pytest.raises(DataError) as caught:
+            tokenize(source_of(*texts), Nothing(), 8)
+        found = [line.partition(":")[0] for line in str(caught.value).splitlines()]
+        assert found == [f"pool.jsonl [{row}]" for row in rows] * 2
+
+
+def test_tokenized_part_holds_the_pieces_of_its_sentences(source_of, minilm_tokenizer):
+    texts = [f"[[Paris]] {'and ' * i} {{{{Rome}}}}" for i in range(5)]
+    part = tokenize(source_of(*texts), minilm_tokenizer, 128).part(2, 9)
+    assert part.fingerprint == tokenize(source_of(*texts[2:]), minilm_tokenizer, 128).fingerprint
+
+
 @pytest.mark.parametrize("changed", ["[[a]] b {{d}}", "[[a b]] {{c}}", "[[a]] {{b c}}"])
 def test_fingerprint_changes_with_pieces_and_spans(source_of, minilm_tokenizer, changed):
     original = tokenize(source_of("[[a]] b {{c}}"), minilm_tokenizer, 128).fingerprint
