@@ -18,11 +18,15 @@ from pydantic import (
 
 from rocore.errors import ConfigError
 from rocore.storage import Storage, is_url
+from rocore.utf8 import decode
+from rocore.yaml_reader import parse_yaml
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Files = tuple[str, ...]
+SHOWN = 200
+"""Longest value in a message, in characters."""
 
 
 def check_place(place: str) -> str:
@@ -93,7 +97,7 @@ class DataConfig(Section):
     """File or files with novel relations; for `tacred` the same files may serve both."""
     num_novel_relations: Annotated[int, Field(ge=2)] | None = None
     """C_u. Null: counted from the gold relations where the file has them."""
-    novel_test_size: Annotated[float, Field(gt=0)] | None = None
+    novel_test_size: Positive | None = None
     """Novel test instances: a fraction below 1 or a count. Null: the paper's (FewRel 1/7, TACRED 0.15)."""
     known_test_size: NonNegative | None = None
     """Known test instances: a fraction below 1 or a count. Null: none (the paper uses all), 1/7 in incremental mode."""
@@ -260,29 +264,14 @@ def parse_override(text: str) -> tuple[str, Any]:
     """Parse `key.path=value`; the value is read as YAML.
 
     Raises:
-        ConfigError: If there is no `=` or the value isn't YAML.
+        ConfigError: If there is no `=` or the value isn't YAML that can be read.
     """
     key, separator, value = text.partition("=")
     if not separator or not key.strip():
         raise ConfigError(
             f"`--set` takes key.path=value, but got {text!r}; for example --set loss.center_weight=0.01"
         )
-    try:
-        return key.strip(), _read_number(yaml.safe_load(value))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"the value of `--set {text}` must be YAML, but {error}") from error
-
-
-def _read_number(value: Any) -> Any:
-    """YAML 1.1 reads 1e-4 as a string; numbers are meant."""
-    if isinstance(value, str):
-        try:
-            return float(value) if any(c in value for c in "eE") and value[0] in "+-.0123456789" else value
-        except ValueError:
-            return value
-    if isinstance(value, dict):
-        return {k: _read_number(v) for k, v in value.items()}
-    return [_read_number(v) for v in value] if isinstance(value, list) else value
+    return key.strip(), parse_yaml(value, f"the value of `--set {_shortened(text)}`")
 
 
 def with_overrides(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -306,22 +295,26 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping.
 
     Raises:
-        ConfigError: If the file is absent, isn't YAML or isn't a mapping.
+        ConfigError: If the file is absent, isn't YAML that can be read or isn't a mapping; names the line.
     """
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except FileNotFoundError as error:
         raise ConfigError(
             f"the configuration file must exist, but {path} doesn't; see configs/ for examples"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except OSError as error:
         raise ConfigError(f"{path} must be a readable YAML file, but {error}") from error
+    tree = parse_yaml(decode(content, str(path), ConfigError), str(path))
     if tree is None:
         return {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} must hold a mapping of keys, but holds a {type(tree).__name__}")
-    read: dict[str, Any] = _read_number(tree)
-    return read
+    return tree
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def explain(error: ValidationError, model: type[BaseModel], where: str) -> ConfigError:
@@ -337,7 +330,9 @@ def explain(error: ValidationError, model: type[BaseModel], where: str) -> Confi
             lines.append(f"{item['msg'].removeprefix('Value error, ')} (in {where})")
         else:
             message = item["msg"][0].lower() + item["msg"][1:]
-            lines.append(f"`{key or dotted}`: {message}, but got {item['input']!r} in {where}")
+            lines.append(
+                f"`{key or dotted}`: {message}, but got {_shortened(repr(item['input']))} in {where}"
+            )
     return ConfigError("\n".join(dict.fromkeys(lines)))
 
 

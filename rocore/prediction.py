@@ -47,17 +47,22 @@ class Predictor:
     precision: str
     device: torch.device
 
-    def predict(self, sentences: Sequence[Sentence], name: str = "input") -> Iterator[SentencePrediction]:
+    def predict(
+        self, sentences: Sequence[Sentence], places: Sequence[str] = ()
+    ) -> Iterator[SentencePrediction]:
         """Yield a prediction for each sentence, in order.
 
+        Args:
+            sentences: New ones.
+            places: Where each stands, for messages. Empty: its position.
+
         Raises:
-            DataError: If an entity has no word piece.
+            DataError: Before the first prediction, if an entity has no word piece.
         """
+        source = Source(tuple(sentences), "sentence", tuple(places))
+        tokenized = tokenize(source, self.encoder.tokenizer, self.config.encoder.max_pieces)
         for start in range(0, len(sentences), CHUNK):
-            source = Source(tuple(sentences[start : start + CHUNK]), name)
-            yield from self._predict_chunk(
-                tokenize(source, self.encoder.tokenizer, self.config.encoder.max_pieces)
-            )
+            yield from self._predict_chunk(tokenized.part(start, start + CHUNK))
 
     @torch.inference_mode()
     def _predict_chunk(self, source: TokenizedSource) -> Iterator[SentencePrediction]:

@@ -244,7 +244,9 @@ def load_sweep(path: Path | str, overrides: Mapping[str, Any] | None = None) -> 
     from tune.space import check_space
 
     path = Path(path)
-    tree = _apply(read_yaml(path), overrides or {})
+    written = read_yaml(path)
+    _check_set_once(written, path)
+    tree = _apply(written, overrides or {})
     config = _parse(tree, str(path))
     base = _resolve_base(config, path)
     paper = check_space(config, base)
@@ -334,6 +336,20 @@ def _check_second_objective(sweep: Sweep) -> None:
             f"data.known_test_size = {base.data.known_test_size} and {objective.name}; set "
             f"`overrides: {{incremental.enabled: true}}`, or choose training_seconds"
         )
+
+
+def _check_set_once(tree: Mapping[str, Any], path: Path) -> None:
+    """Refuse a key that stands beside its section: which of them counts would hang on their order."""
+    for name in ("overrides", "paper"):
+        section = tree.get(name)
+        keys = [str(key) for key in section] if isinstance(section, Mapping) else []
+        twice = [(outer, key) for outer in keys for key in keys if key.startswith(f"{outer}.")]
+        if twice:
+            outer, key = twice[0]
+            raise ConfigError(
+                f"`{name}` must set a key in one place, but has both `{outer}` and `{key}` in {path}; "
+                f"write `{key}` within `{outer}`"
+            )
 
 
 def _parse(tree: Mapping[str, Any], where: str) -> SweepConfig:

@@ -37,9 +37,12 @@ def describe(config: Path, overrides: dict[str, Any], num_relations: int) -> Non
     from rocore.data.describe import describe as summarise
     from rocore.data.describe import render
     from rocore.data.load import load_data
+    from rocore.data.validation import look_alikes
 
     loaded = load_data(load_config(config, overrides).data)
     Console().print(render(summarise(loaded), num_relations=num_relations))
+    for finding in look_alikes(loaded):
+        click.echo(f"{finding.severity}: {finding.message}")
     if loaded.corpus.synthetic:
         click.echo("These sentences are synthetic: they were generated, not found.")
     click.echo(f"Clusters looked for: {loaded.corpus.num_novel_relations}")
@@ -49,27 +52,22 @@ def describe(config: Path, overrides: dict[str, Any], num_relations: int) -> Non
 @config_argument
 @set_option
 def validate(config: Path, overrides: dict[str, Any]) -> None:
-    r"""Check CONFIG's data and splits; ends with 0 and "ok", or with 2 and what to repair.
+    r"""Check all that training would refuse of CONFIG, its data and its encoder; nothing is trained.
+
+    Every sentence is cut into word pieces. Ends with 0 and "ok", or with 2 and everything that is to be repaired.
 
     \b
     rocore data validate my.yaml && rocore train my.yaml
     """
     from rocore.config import load_config
-    from rocore.data.load import load_data
-    from rocore.data.splits import make_splits
-    from rocore.data.validation import raise_errors
-    from rocore.data.validation import validate as check
+    from rocore.training.inputs import read_inputs
 
     settings = load_config(config, overrides)
-    loaded = load_data(settings.data)
-    splits = make_splits(
-        loaded.corpus, settings.data, seed=settings.seed, incremental=settings.incremental.enabled
-    )
-    findings = check(loaded, splits)
-    for finding in findings:
-        if finding.severity == "warning":
-            click.echo(f"warning: {finding.message}")
-    raise_errors(findings)
+    inputs = read_inputs(settings)
+    inputs.cut_into_pieces(settings.encoder.max_pieces)
+    for warning in inputs.warnings:
+        click.echo(f"warning: {warning}")
+    inputs.problems.raise_any()
     click.echo("ok")
 
 

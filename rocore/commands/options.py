@@ -8,12 +8,22 @@ from typing import Any, TypeVar
 import click
 
 from rocore.config import known_keys, parse_override
+from rocore.errors import ConfigError
 
 FC = TypeVar("FC", bound=Callable[..., Any] | click.Command)
 
 
 def _parse(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
-    return dict(parse_override(value) for value in values)
+    overrides: dict[str, Any] = {}
+    for key, value in map(parse_override, values):
+        undone = [earlier for earlier in overrides if earlier.startswith(f"{key}.")]
+        if undone:
+            raise ConfigError(
+                f"`--set {key}` must come before what sets a key of it, but would undo `--set {undone[0]}`; "
+                "write it first, or leave one out"
+            )
+        overrides[key] = value
+    return overrides
 
 
 def make_set_option(*models: str) -> Callable[[FC], FC]:
@@ -35,7 +45,8 @@ def make_set_option(*models: str) -> Callable[[FC], FC]:
         metavar="KEY.PATH=VALUE",
         callback=_parse,
         shell_complete=complete,
-        help="Override a configuration key; the value is read as YAML. Can be given several times.",
+        help="Override a configuration key; the value is read as YAML. Can be given several times; of a key "
+        "given twice, the last counts.",
     )
 
 

@@ -27,16 +27,18 @@ def predict(directory: Path, file: Path, out: Path | None) -> None:
     from rocore.prediction import load_predictor
     from rocore.run_directory import RunDirectory, write_atomically
 
-    sentences = read_sentences(file, Limits.of(RunDirectory(directory).load_config().data))
+    instances = read_sentences(file, Limits.of(RunDirectory(directory).load_config().data))
     predictor = load_predictor(directory)
     lines = (
         json.dumps({"index": index, **asdict(prediction)}, ensure_ascii=False) + "\n"
         for index, prediction in enumerate(
-            predictor.predict([instance.sentence for instance in sentences], str(file))
+            predictor.predict(
+                [instance.sentence for instance in instances], [instance.place for instance in instances]
+            )
         )
     )
     if out is None:
         sys.stdout.writelines(lines)
         return
     write_atomically(out, "".join(lines))
-    click.echo(f"{len(sentences)} predictions in {out}")
+    click.echo(f"{len(instances)} predictions in {out}")

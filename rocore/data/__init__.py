@@ -4,7 +4,7 @@ from rocore.data.describe import describe
 from rocore.data.fetch import fetch_fewrel
 from rocore.data.fewrel import read_fewrel
 from rocore.data.instance import Corpus, Instance, LoadedData, NovelGold, Sentence, Source, Span, Splits
-from rocore.data.jsonl import iter_jsonl, read_jsonl, read_sentences
+from rocore.data.jsonl import read_jsonl, read_sentences
 from rocore.data.load import load_data
 from rocore.data.splits import load_splits, make_splits, save_splits
 from rocore.data.tacred import known_tacred, novel_tacred, read_tacred
@@ -24,7 +24,6 @@ __all__ = [
     "TokenizedSource",
     "describe",
     "fetch_fewrel",
-    "iter_jsonl",
     "known_tacred",
     "load_data",
     "load_splits",

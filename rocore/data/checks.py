@@ -1,6 +1,5 @@
 """Checks that all readers share: every failure names the place, what must hold, what came and what to do."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +8,10 @@ from typing import Self, TypeGuard
 from rocore.config import DataConfig, nearest
 from rocore.data.instance import Sentence, Span
 from rocore.errors import DataError
+from rocore.utf8 import lone_surrogate
 
 SHOWN = 60
+LARGEST = 2**63
 MIB = 2**20
 
 
@@ -32,7 +33,10 @@ LIMITS = Limits.of(DataConfig())
 
 def shown(value: object) -> str:
     """Return a value for a message, shortened."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        text = f"a {type(value).__name__} of too many levels"
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
@@ -69,28 +73,6 @@ def read_bytes(path: Path, limits: Limits) -> bytes:
     return content
 
 
-def parse_json(content: bytes, place: str) -> object:
-    """Parse one JSON document in UTF-8.
-
-    Raises:
-        DataError: If it is neither.
-    """
-    try:
-        return json.loads(content.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{place}: must be UTF-8, but byte {error.start} is {content[error.start]:#04x}; convert it"
-        ) from error
-    except json.JSONDecodeError as error:
-        line = f"line {error.lineno} " if b"\n" in content.strip() else ""
-        raise DataError(
-            f"{place}: must be JSON, but {line}column {error.colno}: {error.msg}; "
-            "write or fetch the file again"
-        ) from error
-    except RecursionError as error:
-        raise DataError(f"{place}: must be JSON of a few levels, but is nested too deeply to read") from error
-
-
 def require(record: object, key: str, place: str) -> object:
     """Return a record's field.
 
@@ -113,13 +95,8 @@ def check_text(text: object, what: str, place: str) -> str:
     """
     if not isinstance(text, str):
         raise DataError(f"{place}: {what} must be a string, but got {shown(text)}")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise DataError(
-            f"{place}: {what} must be valid Unicode, but holds the lone surrogate "
-            f"U+{ord(text[error.start]):04X} at character {error.start}; write the whole character"
-        ) from error
+    if fault := lone_surrogate(text):
+        raise DataError(f"{place}: {what} {fault}")
     return text
 
 
@@ -139,8 +116,8 @@ def check_words(words: object, place: str) -> list[str]:
 
 
 def is_whole(value: object) -> TypeGuard[int]:
-    """Return whether a JSON value is a whole number; true and false aren't."""
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Return whether a JSON value is a whole number that can count anything; true and false aren't."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST
 
 
 def check_span(start: object, end: object, *, length: int, unit: str, what: str, place: str) -> Span:

@@ -37,7 +37,7 @@ class Instance:
     sentence: Sentence
     relation: str | None
     place: str
-    """Where it stands, for error messages: `file.jsonl line 12`, `val_wiki.json P177[3]`."""
+    """Where it stands, for messages: `file.jsonl line 12`, `val_wiki.json P177[3]`, `train.json [68] (id e7)`."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,12 @@ class Source:
 
     sentences: tuple[Sentence, ...]
     name: str
+    places: tuple[str, ...] = ()
+    """Where each stands, as its reader says; none where no file was read."""
+
+    def place(self, row: int) -> str:
+        """Return what messages call a sentence."""
+        return self.places[row] if self.places else f"{self.name} [{row}]"
 
     @cached_property
     def fingerprint(self) -> str:
@@ -83,6 +89,11 @@ class Corpus:
     synthetic: bool = False
     files: dict[str, str] = field(default_factory=dict)
     """SHA-256 by file name."""
+
+    @property
+    def pools(self) -> tuple[Source, ...]:
+        """The pools: one where known and novel rows share it, else two."""
+        return (self.known,) if self.novel is self.known else (self.known, self.novel)
 
     @property
     def num_known_relations(self) -> int:

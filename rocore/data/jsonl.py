@@ -11,59 +11,66 @@ from pathlib import Path
 from rocore.data import checks
 from rocore.data.checks import LIMITS, Limits
 from rocore.data.instance import Instance, Sentence
+from rocore.data.json_reader import parse_json
+from rocore.data.problems import Problems
 from rocore.errors import DataError
+from rocore.utf8 import other_encoding
 
 
-def iter_jsonl(path: Path, limits: Limits = LIMITS, *, with_relation: bool = True) -> Iterator[Instance]:
-    """Yield instances line by line; blank lines are skipped.
+def read_jsonl(path: Path, limits: Limits = LIMITS, name: str | None = None) -> list[Instance]:
+    """Read a JSONL file; blank lines are skipped.
 
     Args:
         path: The file, UTF-8.
         limits: What is taken.
-        with_relation: False for prediction on new sentences, where `relation` isn't even looked at.
+        name: What places and messages call the file. None: its name.
 
     Raises:
-        DataError: If the file can't be read or a line isn't in the form above; names the line.
+        DataError: If the file can't be read or holds none, or lines aren't in the form above; names each line.
     """
-    path = Path(path)
+    return _read(Path(path), limits, name, with_relation=True)
+
+
+def read_sentences(path: Path, limits: Limits = LIMITS, name: str | None = None) -> list[Instance]:
+    """Read a JSONL file of new sentences, as `read_jsonl` does, but without looking at `relation`.
+
+    Raises:
+        DataError: As `read_jsonl` does.
+    """
+    return _read(Path(path), limits, name, with_relation=False)
+
+
+def _read(path: Path, limits: Limits, name: str | None, *, with_relation: bool) -> list[Instance]:
+    instances: list[Instance] = []
+    problems = Problems()
+    for number, line in _lines(path, limits):
+        place = f"{name or path.name} line {number}"
+        with problems:
+            instances.append(_read_line(line, place, limits, with_relation=with_relation))
+    problems.raise_any()
+    if not instances:
+        raise DataError(f"data file must hold instances, but {path} is empty; write one JSON object a line")
+    return instances
+
+
+def _lines(path: Path, limits: Limits) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines that hold anything, from 1; one at a time, as a wrong file may be large."""
     try:
         checks.check_size(path, limits)
         with path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
+                if number == 1 and (encoding := other_encoding(line)):
+                    raise DataError(f"{path}: must be UTF-8, but is {encoding}; save it as UTF-8")
                 if line.strip():
-                    yield _read_line(line, f"{path.name} line {number}", limits, with_relation=with_relation)
+                    yield number, line.rstrip(b"\r\n")
     except OSError as error:
         raise DataError(
             f"data file must be readable, but {path}: {error.strerror}; check `data.root` and the name"
         ) from error
 
 
-def read_jsonl(path: Path, limits: Limits = LIMITS) -> list[Instance]:
-    """Read a JSONL file.
-
-    Raises:
-        DataError: If a line isn't in the format's form, or the file holds none.
-    """
-    return _some(list(iter_jsonl(path, limits)), path)
-
-
-def read_sentences(path: Path, limits: Limits = LIMITS) -> list[Instance]:
-    """Read a JSONL file of new sentences, ignoring relations.
-
-    Raises:
-        DataError: If a line isn't in the format's form, or the file holds none.
-    """
-    return _some(list(iter_jsonl(path, limits, with_relation=False)), path)
-
-
-def _some(instances: list[Instance], path: Path) -> list[Instance]:
-    if not instances:
-        raise DataError(f"data file must hold instances, but {path} is empty; write one JSON object a line")
-    return instances
-
-
 def _read_line(line: bytes, place: str, limits: Limits, *, with_relation: bool) -> Instance:
-    record = checks.parse_json(line, place)
+    record = parse_json(line, place)
     sentence = checks.check_sentence(_read_sentence(record, place), place, limits)
     return Instance(sentence, _read_relation(record, place) if with_relation else None, place)
 

@@ -12,6 +12,7 @@ from rocore.data.fewrel import read_fewrel
 from rocore.data.files import resolve
 from rocore.data.instance import Corpus, Instance, LoadedData, NovelGold, Source
 from rocore.data.jsonl import read_jsonl
+from rocore.data.problems import Problems
 from rocore.data.pseudo_novel import hide_known_relations
 from rocore.data.tacred import known_tacred, novel_tacred, read_tacred
 from rocore.errors import DataError
@@ -34,14 +35,21 @@ def load_data(config: DataConfig) -> LoadedData:
     known, novel, files = (
         _generate(config) if config.format == "builtin" else _read(config, with_novel=with_novel)
     )
-    labels, names = _label(known)
+    problems = Problems(shown=None)
+    relations = tuple(instance.relation for instance in novel)
+    num_novel_relations = config.num_novel_relations or 0
+    with problems:
+        labels, names = _label(known)
+    if with_novel and not num_novel_relations:
+        with problems:
+            num_novel_relations = _count_relations(relations)
+    problems.raise_any()
     source = _pool(known, "known", config)
     synthetic = config.format == "builtin"
     if config.pseudo_novel is not None:
         return hide_known_relations(
             source, labels, names, config.pseudo_novel, synthetic=synthetic, files=files
         )
-    relations = tuple(instance.relation for instance in novel)
     corpus = Corpus(
         known=source,
         known_rows=np.arange(len(known)),
@@ -49,7 +57,7 @@ def load_data(config: DataConfig) -> LoadedData:
         known_relations=names,
         novel=_pool(novel, "novel", config),
         novel_rows=np.arange(len(novel)),
-        num_novel_relations=config.num_novel_relations or _count_relations(relations),
+        num_novel_relations=num_novel_relations,
         synthetic=synthetic,
         files=files,
     )
@@ -68,14 +76,19 @@ def _read(config: DataConfig, *, with_novel: bool) -> tuple[list[Instance], list
     read: dict[str, list[Instance]] = {"known": [], "novel": []}
     files: dict[str, str] = {}
     by_path: dict[Path, list[Instance]] = {}
-    for role, names in (("known", config.known), ("novel", config.novel)):
-        if role == "novel" and not with_novel:
-            continue
-        for name, path in resolve(config.root, names, role).items():
-            if path not in by_path:
-                by_path[path] = READERS[config.format](path, Limits.of(config))
-                files[name] = sha256(path)
-            read[role] += by_path[path]
+    problems = Problems(shown=None)
+    roles = {"known": config.known, "novel": config.novel} if with_novel else {"known": config.known}
+    for role, names in roles.items():
+        with problems:
+            for name, path in resolve(config.root, names, role).items():
+                if path not in by_path:
+                    by_path[path] = []
+                    with problems:
+                        by_path[path] = READERS[config.format](path, Limits.of(config), name)
+                        files[name] = sha256(path)
+                read[role] += by_path[path]
+    problems.raise_any()
+    for role, names in roles.items():
         if config.format == "tacred":
             read[role] = ROLES[role](read[role])
         if not read[role]:
@@ -91,19 +104,27 @@ def _pool(instances: Sequence[Instance], role: str, config: DataConfig) -> Sourc
     else:
         names = config.known if role == "known" else config.novel
         name = " + ".join(names)
-    return Source(tuple(instance.sentence for instance in instances), name)
+    return Source(
+        tuple(instance.sentence for instance in instances),
+        name,
+        tuple(instance.place for instance in instances),
+    )
 
 
 def _label(known: Sequence[Instance]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     ids: dict[str, int] = {}
     labels = np.empty(len(known), dtype=np.int64)
+    problems = Problems()
     for row, instance in enumerate(known):
         if instance.relation is None:
-            raise DataError(
+            fault = (
                 f"{instance.place}: an instance in `data.known` must carry a relation, but has none; "
                 "label it or move it to `data.novel`"
             )
-        labels[row] = ids.setdefault(instance.relation, len(ids))
+            problems.note(DataError(fault))
+        else:
+            labels[row] = ids.setdefault(instance.relation, len(ids))
+    problems.raise_any()
     if len(ids) < 2:
         raise DataError(
             f"`data.known` must hold at least 2 relations, but holds {', '.join(ids) or 'none'}; "

@@ -5,7 +5,7 @@ Shapes: n sentences, T pieces in all; ragged, without padding.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import chain
 from typing import Any, Protocol, runtime_checkable
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rocore.data.instance import Sentence, Source, Span
+from rocore.data.problems import Problems
 from rocore.errors import DataError
 
 BATCH_SIZE = 1024
@@ -41,7 +42,7 @@ class TokenizedSource:
         head_end: (n,) exclusive.
         tail_start: (n,)
         tail_end: (n,) exclusive.
-        num_windowed: Sentences that were cut to fit.
+        num_windowed: Sentences that were cut to fit, of the whole pool.
     """
 
     piece_ids: Ints
@@ -55,6 +56,19 @@ class TokenizedSource:
     def __len__(self) -> int:
         """Return n."""
         return len(self.offsets) - 1
+
+    def part(self, start: int, stop: int) -> "TokenizedSource":
+        """Return sentences start..stop - 1."""
+        offsets = self.offsets[start : stop + 1]
+        return replace(
+            self,
+            piece_ids=self.piece_ids[offsets[0] : offsets[-1]],
+            offsets=offsets - offsets[0],
+            head_start=self.head_start[start:stop],
+            head_end=self.head_end[start:stop],
+            tail_start=self.tail_start[start:stop],
+            tail_end=self.tail_end[start:stop],
+        )
 
     @cached_property
     def fingerprint(self) -> str:
@@ -76,20 +90,25 @@ def tokenize(source: Source, tokenizer: FastTokenizer, max_pieces: int) -> Token
         max_pieces: Longest sentence in pieces, special tokens included.
 
     Raises:
-        DataError: If the tokenizer leaves no piece of an entity, or the entities alone exceed `max_pieces`.
+        DataError: If the tokenizer leaves no piece of an entity, or the entities alone exceed `max_pieces`; names
+            the place of each such sentence.
     """
+    problems = Problems()
     ids: list[Ints] = []
     spans: list[Ints] = []
     lengths: list[Longs] = []
     num_windowed = 0
     for first in range(0, len(source.sentences), BATCH_SIZE):
         batch = _cut(source, first, tokenizer)
-        batch_spans = _align(batch, source, first)
-        keep, batch_spans, num_cut = _window(batch, batch_spans, max_pieces, source, first)
+        batch_spans = _align(batch, source, first, problems)
+        keep, batch_spans, num_cut = _window(batch, batch_spans, max_pieces, source, first, problems)
+        if problems:
+            continue  # nothing will come of it but more problems
         ids.append(batch.ids[keep])
         lengths.append(np.add.reduceat(keep, batch.offsets[:-1], dtype=np.int64))
         spans.append(batch_spans)
         num_windowed += num_cut
+    problems.raise_any()
     all_spans = np.concatenate([np.empty((0, 4), np.int32), *spans])
     head_start, head_end, tail_start, tail_end = (np.ascontiguousarray(column) for column in all_spans.T)
     return TokenizedSource(
@@ -156,26 +175,24 @@ def _strip(sentence: Sentence, span: Span) -> Span:
     return start, start + len(entity.strip())
 
 
-def _align(batch: _Batch, source: Source, first: int) -> Ints:
+def _align(batch: _Batch, source: Source, first: int, problems: Problems) -> Ints:
     """Return (n, 4) first and exclusive last piece of head and tail: pieces that overlap its text."""
     sentences = source.sentences[first : first + BATCH_SIZE]
     lengths = np.diff(batch.offsets)
-    if not lengths.all():
-        raise _no_piece(source, first + int(np.argmin(lengths)), "head")
+    filled = np.flatnonzero(lengths)
+    starts = batch.offsets[filled]
     spans = np.empty((len(sentences), 4), np.int32)
     position = np.arange(len(batch.ids)) - np.repeat(batch.offsets[:-1], lengths)
     for column, what in ((0, "head"), (2, "tail")):
         entity = np.array([_strip(s, getattr(s, what)) for s in sentences], dtype=np.int64)
         start, end = np.repeat(entity[:, 0], lengths), np.repeat(entity[:, 1], lengths)
         inside = ~batch.special & (batch.starts < end) & (batch.ends > start)
-        nowhere = len(position)
-        spans[:, column] = lowest = np.minimum.reduceat(
-            np.where(inside, position, nowhere), batch.offsets[:-1]
-        )
-        spans[:, column + 1] = np.maximum.reduceat(np.where(inside, position, -1), batch.offsets[:-1]) + 1
-        missing = np.flatnonzero(lowest == nowhere)
-        if len(missing):
-            raise _no_piece(source, first + int(missing[0]), what)
+        spans[:, column : column + 2] = 0
+        spans[filled, column] = np.minimum.reduceat(np.where(inside, position, len(position)), starts)
+        spans[filled, column + 1] = np.maximum.reduceat(np.where(inside, position, -1), starts) + 1
+        for row in np.flatnonzero(spans[:, column + 1] == 0).tolist():
+            spans[row, column] = 0
+            problems.note(_no_piece(source, first + row, what))
     return spans
 
 
@@ -183,27 +200,28 @@ def _no_piece(source: Source, row: int, what: str) -> DataError:
     sentence = source.sentences[row]
     start, end = sentence.head if what == "head" else sentence.tail
     return DataError(
-        f"{source.name} instance {row} (from 0): the {what} must have at least one word piece, but the "
-        f"tokenizer drops {sentence.text[start:end]!r} of {sentence.text[:80]!r}; "
+        f"{source.place(row)}: the {what} must have at least one word piece, but the "
+        f"tokenizer drops {sentence.text[start:end]!a} of {sentence.text[:80]!r}; "
         "correct the span or drop the instance"
     )
 
 
 def _window(
-    batch: _Batch, spans: Ints, max_pieces: int, source: Source, first: int
+    batch: _Batch, spans: Ints, max_pieces: int, source: Source, first: int, problems: Problems
 ) -> tuple[NDArray[np.bool_], Ints, int]:
     """Return (T,) pieces that stay, (n, 4) spans among them, and how many sentences were cut."""
     keep = np.ones(len(batch.ids), dtype=bool)
     long = np.flatnonzero(np.diff(batch.offsets) > max_pieces)
-    for i in long:
+    for i in long.tolist():
         pieces = slice(batch.offsets[i], batch.offsets[i + 1])
         stays = nearest_pieces(batch.special[pieces], spans[i], max_pieces)
         if stays is None:
-            raise DataError(
-                f"{source.name} instance {first + i} (from 0): the entities must fit into "
-                f"`encoder.max_pieces` = {max_pieces} pieces, but don't in "
-                f"{source.sentences[first + i].text[:80]!r}; raise it or drop the instance"
+            fault = DataError(
+                f"{source.place(first + i)}: the entities must fit into `encoder.max_pieces` = {max_pieces} pieces, "
+                f"but don't in {source.sentences[first + i].text[:80]!r}; raise it or drop the instance"
             )
+            problems.note(fault)
+            continue
         keep[pieces] = stays
         before = np.concatenate([[0], np.cumsum(stays)])
         spans[i] = before[spans[i]]

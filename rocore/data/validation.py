@@ -1,6 +1,8 @@
 """Checks of a loaded corpus and its splits, before anything is computed."""
 
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,16 +24,22 @@ class Finding:
     message: str
 
 
-def validate(loaded: LoadedData, splits: Splits) -> list[Finding]:
+def validate(loaded: LoadedData, splits: Splits | None) -> list[Finding]:
     """Check a corpus and its splits; errors come first.
 
-    Gold relations, where there are any, serve for one check alone: that no novel relation is a known one.
+    Gold relations, where there are any, serve for names alone: that no novel relation is a known one, or looks like
+    another.
+
+    Args:
+        loaded: The corpus.
+        splits: Its splits. None where it can't be split: what is about them is left out.
     """
     corpus = loaded.corpus
     return [
         *_overlapping_names(loaded),
         *_small_relations(corpus),
         *_too_many_clusters(corpus, splits),
+        *look_alikes(loaded),
         *_duplicates(corpus, splits),
         *_same_entity(corpus),
     ]
@@ -65,6 +73,33 @@ def _listed(items: Sequence[str]) -> str:
     return ", ".join(items[:SHOWN]) + more
 
 
+def look_alikes(loaded: LoadedData) -> list[Finding]:
+    """Warn of relations whose names differ in Unicode form, white space or invisible characters alone."""
+    corpus = loaded.corpus
+    counts = Counter(corpus.known_relations[label] for label in corpus.known_labels.tolist())
+    counts.update(loaded.gold.of(corpus.novel_rows)[1] if loaded.gold else ())
+    alike: dict[str, list[str]] = {}
+    for name in counts:
+        alike.setdefault(_looks(name), []).append(name)
+    return [_look_alike(names, counts) for names in alike.values() if len(names) > 1]
+
+
+def _look_alike(names: Sequence[str], counts: Mapping[str, int]) -> Finding:
+    differ_in_space = len({" ".join(name.split()) for name in names}) == 1
+    spelled = [repr(name) if differ_in_space else ascii(name) for name in sorted(names)]
+    return Finding(
+        "warning",
+        "names of relations should differ in more than Unicode form or white space, but "
+        f"{' and '.join(spelled)} count as {len(names)} relations, of "
+        f"{' and '.join(str(counts[name]) for name in sorted(names))} instances; write one name, if one is meant",
+    )
+
+
+def _looks(name: str) -> str:
+    seen = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
+    return " ".join(unicodedata.normalize("NFKC", seen).split())
+
+
 def _overlapping_names(loaded: LoadedData) -> Iterator[Finding]:
     if loaded.gold is None:
         return
@@ -89,8 +124,9 @@ def _small_relations(corpus: Corpus) -> Iterator[Finding]:
         )
 
 
-def _too_many_clusters(corpus: Corpus, splits: Splits) -> Iterator[Finding]:
-    wanted, available, train = corpus.num_novel_relations, len(corpus.novel_rows), len(splits.novel_train)
+def _too_many_clusters(corpus: Corpus, splits: Splits | None) -> Iterator[Finding]:
+    wanted, available = corpus.num_novel_relations, len(corpus.novel_rows)
+    train = available if splits is None else len(splits.novel_train)
     remedy = "lower data.num_novel_relations or add sentences"
     if available < wanted:
         yield Finding(
@@ -106,17 +142,19 @@ def _too_many_clusters(corpus: Corpus, splits: Splits) -> Iterator[Finding]:
         )
 
 
-def _duplicates(corpus: Corpus, splits: Splits) -> Iterator[Finding]:
+def _duplicates(corpus: Corpus, splits: Splits | None) -> Iterator[Finding]:
     known, novel = corpus.known, corpus.novel
-    comparisons = (
-        ("known train and known test", known, splits.known_train, known, splits.known_test),
-        ("novel train and novel test", novel, splits.novel_train, novel, splits.novel_test),
-        ("known and novel", known, corpus.known_rows, novel, corpus.novel_rows),
-    )
+    comparisons = [("known and novel", known, corpus.known_rows, novel, corpus.novel_rows)]
+    if splits is not None:
+        comparisons = [
+            ("known train and known test", known, splits.known_train, known, splits.known_test),
+            ("novel train and novel test", novel, splits.novel_train, novel, splits.novel_test),
+            *comparisons,
+        ]
     for what, first, first_rows, second, second_rows in comparisons:
         pairs = shared_rows(first, first_rows, second, second_rows)
         if pairs:
-            places = [f"{first.name} [{one}] = {second.name} [{other}]" for one, other in pairs]
+            places = [f"{first.place(one)} = {second.place(other)}" for one, other in pairs]
             yield Finding(
                 "warning",
                 f"an instance should stand once, but {len(pairs)} stand in both {what} (same text and "
@@ -126,11 +164,14 @@ def _duplicates(corpus: Corpus, splits: Splits) -> Iterator[Finding]:
 
 def _same_entity(corpus: Corpus) -> Iterator[Finding]:
     for source, rows in ((corpus.known, corpus.known_rows), (corpus.novel, corpus.novel_rows)):
-        same = [int(row) for row in rows if source.sentences[row].head == source.sentences[row].tail]
-        if same:
-            places = [f"{source.name} [{row}]" for row in same]
+        places = [
+            source.place(row)
+            for row in rows.tolist()
+            if source.sentences[row].head == source.sentences[row].tail
+        ]
+        if places:
             yield Finding(
                 "warning",
-                f"head and tail should be two entities, but have the same span in {len(same)} instances: "
+                f"head and tail should be two entities, but have the same span in {len(places)} instances: "
                 f"{_listed(places)}",
             )

@@ -126,7 +126,7 @@ class _Sample:
         self.itemsize = DTYPES[self.precision].itemsize
         self.known = self._spaced(splits.known_train, corpus.num_known_relations)
         self.novel = self._spaced(splits.novel_train, corpus.num_novel_relations)
-        self.pools = [corpus.known] if corpus.novel is corpus.known else [corpus.known, corpus.novel]
+        self.pools = corpus.pools
 
     @property
     def size(self) -> int:
@@ -155,7 +155,11 @@ class _Sample:
         for pool, rows in ((self.corpus.known, self.known), (self.corpus.novel, self.novel)):
             start = time.perf_counter()
             store = TrunkCache(folder).get(
-                Source(tuple(pool.sentences[row] for row in rows), f"sample of {pool.name}"),
+                Source(
+                    tuple(pool.sentences[row] for row in rows),
+                    f"sample of {pool.name}",
+                    tuple(pool.place(row) for row in rows.tolist()),
+                ),
                 self.encoder,
                 output_layers=output_layers,
                 precision=self.precision,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from rocore.config import Config
-from rocore.data import load_data, make_splits, raise_errors, validate
+from rocore.data import load_data
 from rocore.data.instance import Corpus, NovelGold, Rows, Splits
 from rocore.downloads import cache_root
 from rocore.encoder.attention_chunks import compiles
@@ -20,6 +20,7 @@ from rocore.encoder.trunk import resolve_precision
 from rocore.errors import ConfigError
 from rocore.evaluation import Evaluator
 from rocore.progress import silent
+from rocore.training.inputs import read_inputs
 
 
 @dataclass(frozen=True)
@@ -143,20 +144,19 @@ def check_task(config: Config) -> Checked:
     Raises:
         ConfigError: If the configuration can't be satisfied.
         DataError: If the data can't be used.
-        EncoderError: If the encoder can't be used.
+        EncoderError: If the encoder can't be used. Where several things are wrong, the first one's class tells all.
     """
-    loaded = load_data(config.data)
-    corpus = loaded.corpus
-    splits = make_splits(corpus, config.data, seed=config.seed, incremental=config.incremental.enabled)
-    findings = validate(loaded, splits)
-    raise_errors(findings)
-    encoder = load_for(config.encoder)
+    inputs = read_inputs(config)
+    inputs.problems.raise_any()
+    assert inputs.loaded is not None
+    assert inputs.splits is not None
+    assert inputs.encoder is not None
     return Checked(
-        corpus=corpus,
-        splits=splits,
-        encoder=encoder,
-        evaluator=_make_evaluator(loaded.gold, corpus, splits),
-        warnings=tuple(finding.message for finding in findings),
+        corpus=inputs.loaded.corpus,
+        splits=inputs.splits,
+        encoder=inputs.encoder,
+        evaluator=_make_evaluator(inputs.loaded.gold, inputs.loaded.corpus, inputs.splits),
+        warnings=inputs.warnings,
     )
 
 
@@ -211,7 +211,6 @@ def _stores(
 ) -> list[dict[int, TokenStore]]:
     """Attach the pools of a corpus: one where known and novel rows share it, else two."""
     cache = TrunkCache(cache_root(config.cache.root), config.cache.max_gib, config.cache.store)
-    pools = [corpus.known] if corpus.novel is corpus.known else [corpus.known, corpus.novel]
     return [
         cache.get(
             pool,
@@ -224,7 +223,7 @@ def _stores(
             others=config.cache.layers,
             share=share,
         )
-        for pool in pools
+        for pool in corpus.pools
     ]
 
 

@@ -347,17 +347,17 @@ def test_load_config_where_a_key_is_unknown_names_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a: [", "must be a readable YAML file, but"),
-        (b"\xff\xfe\xfa", "must be a readable YAML file, but"),
-        (b"- 1\n- 2\n", "must hold a mapping of keys, but holds a list"),
-        (b"text", "must hold a mapping of keys, but holds a str"),
-        (b"!!python/object:os.system {}", "must be a readable YAML file, but"),
+        (b"a: [", " must be YAML, but while parsing"),
+        (b"\xff\xfe\xfa", ": must be UTF-8, but is UTF-16; save it as UTF-8"),
+        (b"- 1\n- 2\n", " must hold a mapping of keys, but holds a list"),
+        (b"text", " must hold a mapping of keys, but holds a str"),
+        (b"!!python/object:os.system {}", " must be YAML, but could not determine a constructor"),
     ],
 )
 def test_read_yaml_where_the_file_is_no_mapping_says_so(tmp_path, content, message):
     path = tmp_path / "run.yaml"
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match=rf"{re.escape(str(path))} {message}"):
+    with pytest.raises(ConfigError, match=rf"^{re.escape(str(path))}{message}"):
         read_yaml(path)
 
 

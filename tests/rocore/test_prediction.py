@@ -98,10 +98,23 @@ def test_predict_of_nothing_gives_nothing(predictor):
 
 
 def test_predict_of_an_entity_without_pieces_names_it(predictor, sentences):
-    with pytest.raises(
-        DataError, match=r"new\.jsonl instance 1 .* the tail must have at least one word piece"
-    ):
-        list(predictor.predict([sentences[0], Sentence("a \u200b b", (0, 1), (2, 3))], "new.jsonl"))
+    sentences = [sentences[0], Sentence("a \u200b b", (0, 1), (2, 3))]
+    fault = "the tail must have at least one word piece"
+    with pytest.raises(DataError, match=rf"^new\.jsonl line 7: {fault}"):
+        list(predictor.predict(sentences, ["new.jsonl line 1", "new.jsonl line 7"]))
+    with pytest.raises(DataError, match=rf"^sentence \[1\]: {fault}"):
+        list(predictor.predict(sentences))
+
+
+def test_predict_of_a_bad_sentence_in_a_later_chunk_names_its_place_and_yields_nothing(
+    predictor, sentences, monkeypatch
+):
+    monkeypatch.setattr(prediction, "CHUNK", 5)
+    bad = Sentence("a \u00ad b", (0, 1), (2, 3))
+    mixed = [*sentences[:12], bad, *sentences[12:], bad]
+    places = [f"new.jsonl line {number}" for number in range(1, len(mixed) + 1)]
+    with pytest.raises(DataError, match=r"^new\.jsonl line 13: .*\nnew\.jsonl line 34: [^\n]*$"):
+        next(predictor.predict(mixed, places))
 
 
 def test_load_predictor_passes_a_broken_checkpoint_over(folder, sentences, tmp_path):

@@ -123,3 +123,13 @@ def test_main_sweeps_search_the_five_dimensions(name):
 def test_second_objective_of_accuracy_that_nobody_measures_is_refused(make_sweep, changes, got):
     with pytest.raises(ConfigError, match=rf"known_accuracy needs `incremental.enabled`.*{got}"):
         make_sweep({"objective.second": "known_accuracy", **changes})
+
+
+@pytest.mark.parametrize("section", ["overrides", "paper"])
+@pytest.mark.parametrize("order", [1, -1])
+def test_load_sweep_with_a_key_beside_its_section_is_refused(sweep_file, section, order):
+    keys = [("train", {"max_epochs": 2}), ("train.max_epochs", 3)]
+    with pytest.raises(
+        ConfigError, match=rf"`{section}` must set a key in one place, but has both `train` and"
+    ):
+        load_sweep(sweep_file(**{section: dict(keys[::order])}))

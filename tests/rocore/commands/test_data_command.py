@@ -21,7 +21,8 @@ def config(tmp_path):
     (tmp_path / "known.jsonl").write_text(lines(["r", "q"] * 4, "a"))
     (tmp_path / "novel.jsonl").write_text(lines(["s", "t"] * 7, "b"))
     path = tmp_path / "config.yaml"
-    path.write_text(f"data: {{format: jsonl, root: '{tmp_path}', known: known.jsonl, novel: novel.jsonl}}\n")
+    data = f"data: {{format: jsonl, root: '{tmp_path}', known: known.jsonl, novel: novel.jsonl}}\n"
+    path.write_text(f"{data}encoder: {{output_layer: 2}}\n")
     return path
 
 
@@ -79,6 +80,43 @@ def test_data_validate_broken_line_ends_with_2_and_its_place(config, tmp_path):
     result = run("validate", config)
     assert result.exit_code == 2
     assert "error: known.jsonl line 9: must be JSON" in result.output
+
+
+def test_data_validate_tells_everything_that_training_would_refuse(config, tmp_path):
+    odd = ["\u00ad", "\u200b", "\u0301", "\u202e", "\u0000", "\ufe0f", " ".join(["word"] * 300)]
+    with (tmp_path / "novel.jsonl").open("a") as stream:
+        for word in odd:
+            record = {"tokens": [word, "met", "Curie"], "head": [0, 1], "tail": [2, 3], "relation": "s"}
+            stream.write(json.dumps(record) + "\n")
+    arguments = [
+        "--set",
+        "data.known_test_size=8",
+        "--set",
+        "encoder.output_layer=7",
+        "--set",
+        "data.novel_test_size=99",
+    ]
+    result = run("validate", config, *arguments)
+    assert result.exit_code == 2
+    assert "ok\n" not in result.output
+    for line in range(15, 21):
+        assert f"novel.jsonl line {line}: the head must have at least one word piece" in result.output
+    assert "novel.jsonl line 21: the entities must fit into `encoder.max_pieces` = 128" in result.output
+    assert (
+        "`data.novel_test_size` must leave novel instances to train on, but takes 99 of 21" in result.output
+    )
+    assert "`encoder.output_layer` must lie in 1..6" in result.output
+
+
+def test_data_commands_warn_of_names_that_look_alike(config, tmp_path):
+    record = {"tokens": ["in", "Rome", "Curie"], "head": [1, 2], "tail": [2, 3], "relation": "r "}
+    with (tmp_path / "known.jsonl").open("a") as stream:
+        stream.write((json.dumps(record) + "\n") * 2)
+    for command in ("validate", "describe"):
+        result = run(command, config)
+        assert result.exit_code == 0
+        assert "warning: names of relations should differ" in result.output
+        assert "'r' and 'r ' count as 2 relations, of 4 and 2 instances" in result.output
 
 
 @pytest.mark.parametrize(

@@ -148,3 +148,14 @@ def test_predict_of_a_sentence_beyond_the_runs_limit_names_it(trained, run, tmp_
     result = run("predict", trained["standard"], tmp_path / "long.jsonl")
     assert result.exit_code == 2
     assert "long.jsonl line 1: a sentence must have at most 20000 characters, but has 20001" in result.stderr
+
+
+def test_predict_of_entities_without_pieces_names_their_lines_and_writes_nothing(trained, run, tmp_path):
+    good, bad = ({"text": f"{word} met Bo", "head": [0, 1], "tail": [6, 8]} for word in ("A", "\u200b"))
+    texts = [json.dumps(row) for row in (good, bad, good, bad)]
+    (tmp_path / "new.jsonl").write_text("\n\n".join(texts))
+    result = run("predict", trained["standard"], tmp_path / "new.jsonl")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    places = [line.removeprefix("error: ").partition(":")[0] for line in result.stderr.splitlines()]
+    assert places == ["new.jsonl line 3", "new.jsonl line 7"]

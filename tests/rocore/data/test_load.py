@@ -224,5 +224,58 @@ def test_choose_hidden_too_few_relations_raises(num_relations, fold, match):
 @pytest.mark.parametrize(("key", "value"), [("max_file_mib", 1e-4), ("max_sentence_characters", 2)])
 def test_load_data_beyond_a_limit_of_the_configuration_names_its_key(write, tmp_path, key, value):
     config = jsonl_config(write, tmp_path, ["a", "b"], ["c", "d"], **{key: value})
-    with pytest.raises(DataError, match=rf"k\.jsonl.* raise data\.{key}$"):
+    with pytest.raises(DataError, match=rf"(?m)k\.jsonl.* raise data\.{key}$"):
         load_data(config)
+
+
+def test_load_data_places_are_those_of_the_readers_in_every_file(write, tmp_path):
+    record = {"tokens": ["a", "b"], "head": [0, 1], "tail": [1, 2]}
+    line = json.dumps(record | {"relation": "r"}) + "\n"
+    other = json.dumps(record | {"relation": "q"}) + "\n"
+    for folder in ("a", "b", "novel"):
+        (tmp_path / folder).mkdir()
+    write("a/train.jsonl", line + "\n" + line)
+    write("b/train.jsonl", other)
+    write("novel/train.jsonl", "\n" + line)
+    known = ("a/train.jsonl", "b/train.jsonl")
+    files = {"known": known, "novel": "novel/train.jsonl", "num_novel_relations": 2}
+    corpus = load_data(DataConfig(format="jsonl", root=str(tmp_path), **files)).corpus
+    places = [corpus.known.place(row) for row in range(3)]
+    assert places == ["a/train.jsonl line 1", "a/train.jsonl line 3", "b/train.jsonl line 1"]
+    assert corpus.novel.place(0) == "novel/train.jsonl line 2"
+
+
+def test_load_data_tacred_places_count_every_element_of_the_file(write, tmp_path):
+    record = {"token": ["a", "b"], "subj_start": 0, "subj_end": 0, "obj_start": 1, "obj_end": 1}
+    relations = ["no_relation", "org:founded", "per:title", "no_relation", "per:age", "per:charges"]
+    records = [record | {"relation": r, "id": f"e{i}"} for i, r in enumerate(relations)]
+    write("t.json", records)
+    config = DataConfig(format="tacred", root=str(tmp_path), known="t.json", novel="t.json")
+    corpus = load_data(config).corpus
+    assert corpus.known.places == ("t.json [2] (id e2)", "t.json [4] (id e4)")
+    assert corpus.novel.places == ("t.json [1] (id e1)", "t.json [5] (id e5)")
+
+
+def test_load_data_hidden_relations_keep_the_places_of_the_known_pool(write, tmp_path):
+    config = jsonl_config(
+        write, tmp_path, ["a", "b", "c", "d"], ["e"], pseudo_novel=PseudoNovelConfig(num_relations=2)
+    )
+    assert load_data(config).corpus.novel.place(3) == "k.jsonl line 4"
+
+
+def test_load_data_with_faults_in_several_files_names_them_all(write, tmp_path):
+    config = jsonl_config(write, tmp_path, ["a", 3, "b"], ["c", "", "d"], num_novel_relations=2)
+    with pytest.raises(DataError, match=r"^k\.jsonl line 2: .*\nn\.jsonl line 2: [^\n]*$"):
+        load_data(config)
+    with pytest.raises(DataError, match=r"^k\.jsonl line 2: .*\n`data\.novel`: 'absent' must be a file"):
+        load_data(config.model_copy(update={"novel": ("absent",)}))
+
+
+def test_load_data_with_known_instances_without_relation_names_some_and_their_number(write, tmp_path):
+    config = jsonl_config(write, tmp_path, ["a", *[None] * 12], ["c", None])
+    with pytest.raises(DataError) as caught:
+        load_data(config)
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith("k.jsonl line 2: an instance in `data.known` must carry a relation")
+    assert lines[10] == "and 2 more like these"
+    assert "1 of 2 novel instances carry no relation" in lines[11]

@@ -5,7 +5,7 @@ import pytest
 from rocore.data.checks import Limits
 from rocore.data.fewrel import read_fewrel
 from rocore.data.instance import Sentence
-from rocore.data.jsonl import iter_jsonl, read_jsonl, read_sentences
+from rocore.data.jsonl import read_jsonl, read_sentences
 from rocore.data.tacred import NOVEL_TACRED_RELATIONS, known_tacred, novel_tacred, read_tacred
 from rocore.errors import DataError
 
@@ -63,8 +63,11 @@ def test_read_fewrel_odd_tokens_still_align(write, fewrel_record, tokens, head, 
             r"f\.json P1\[0\]: the head indices must be contiguous, but got \[1, 3\]",
         ),
         ({"h": ["x", "Q1", [[2, 1]]]}, "head indices must be contiguous"),
-        ({"t": ["x", "Q1", [[5, 6]]]}, r"tail span must lie within the sentence of 6 words, but is \[5, 7\)"),
-        ({"t": ["x", "Q1", [[-1, 0]]]}, "tail span must lie within"),
+        (
+            {"t": ["x", "Q1", [[5, 6]]]},
+            r"tail indices must lie within the sentence of 6 words, but are \[5, 6\]; .* the last one is 5",
+        ),
+        ({"t": ["x", "Q1", [[-1, 0]]]}, r"tail indices must lie within .* but are \[-1, 0\]"),
         ({"t": ["x", "Q1", [[]]]}, "tail span must not be empty"),
         ({"t": ["x", "Q1", []]}, r"tail must be \[name, id, \[\[token indices\], ...\]\]"),
         ({"t": ["x", "Q1", [["1"]]]}, "tail indices must be whole numbers"),
@@ -145,11 +148,18 @@ def test_tacred_roles_share_one_file_without_overlap(write):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"subj_end": 6}, r"head span must lie within the sentence of 6 words, but is \[4, 7\)"),
-        ({"subj_start": 5, "subj_end": 4}, r"head span must not be empty, but is \[5, 5\)"),
-        ({"subj_start": 5, "subj_end": 3}, r"head span must lie within .* but is \[5, 4\)"),
-        ({"obj_start": "0"}, r"tail span must be two whole numbers, but got \['0', 2\]"),
-        ({"obj_end": None}, "tail span must be two whole numbers"),
+        (
+            {"subj_end": 6},
+            "the subject must lie within the sentence of 6 words, but has subj_start 4 and subj_end 6; "
+            "subj_end is the last word itself, so subj_start <= subj_end <= 5 must hold",
+        ),
+        (
+            {"subj_start": 5, "subj_end": 4},
+            "but has subj_start 5 and subj_end 4; subj_end is the last word itself",
+        ),
+        ({"obj_start": -1}, "the object must lie within .* but has obj_start -1 and obj_end 1"),
+        ({"obj_start": "0"}, "obj_start and obj_end must be whole numbers, but are '0' and 1"),
+        ({"obj_end": None}, "obj_start and obj_end must be whole numbers, but are 0 and None"),
         ({"relation": None}, "`relation` must be a string, but got None"),
         ({"relation": ""}, "`relation` must have a name, but is empty"),
     ],
@@ -201,11 +211,14 @@ def test_read_sentences_bad_relation_is_not_looked_at(write):
         read_jsonl(path)
 
 
-def test_iter_jsonl_bad_second_line_yields_the_first(write):
-    stream = iter_jsonl(write("d.jsonl", lines(LINE) + "{"))
-    assert next(stream).relation == "lived in"
-    with pytest.raises(DataError, match=r"d\.jsonl line 2: must be JSON, but column 2"):
-        next(stream)
+def test_read_jsonl_bad_lines_are_named_all_at_once(write):
+    path = write("d.jsonl", "{\n" + lines(LINE, LINE | {"head": [1, 1]}) + "\n3\n")
+    with pytest.raises(DataError) as caught:
+        read_jsonl(path)
+    first, second, third = str(caught.value).splitlines()
+    assert first.startswith("d.jsonl line 1: must be JSON, but column 2")
+    assert second.startswith("d.jsonl line 3: the head span must not be empty")
+    assert third.startswith("d.jsonl line 5: an instance must be a JSON object")
 
 
 @pytest.mark.parametrize(
@@ -286,3 +299,78 @@ def test_readers_of_a_file_that_is_too_large_do_not_open_it(short_file):
         DataError, match=rf"at most .* MiB, but .*{path.name} has 0\.0; .* raise data\.max_file_mib"
     ):
         read(path, Limits(mib, 1000))
+
+
+@pytest.mark.parametrize(
+    ("line", "match"),
+    [
+        ('{"tokens": ["a", "b"], "head": [0, 1], "tail": [1, 2], "head": [1, 2]}', "key `head` stands twice"),
+        ('{"tokens": ["a", "b"], "head": [NaN, 1], "tail": [1, 2]}', r"two whole numbers, but got \[nan, 1\]"),
+        ('{"tokens": ["a", "b"], "head": [0, Infinity], "tail": [1, 2]}', r"two whole numbers, but got \[0, inf\]"),
+        ('{"tokens": ["a", "b"], "head": [0, 1e999], "tail": [1, 2]}', "two whole numbers"),
+        ('{"tokens": ["a", "b"], "head": [0, 1], "tail": [1, 2], "relation": NaN}', "must be a string, but got nan"),
+        ('{"tokens": ["a", "b"], "head": [0, 1' + "0" * 4299 + '], "tail": [1, 2]}', "two whole numbers"),
+        ('{"tokens": ["a", "b"], "head": [0, 1' + "0" * 5000 + '], "tail": [1, 2]}', "at most 4300 digits"),
+        ('{"tokens": ["a", "\\ud800"], "head": [0, 1], "tail": [1, 2]}', r"token 1 must .* U\+D800"),
+        ('{"tokens": ["a", "b"], "head": [0, 1], "tail": [1, 2], "relation": "\\udc00"}', "`relation` must"),
+        ('{"tokens": ' + "[" * 700 + "]" * 700 + ', "head": [0, 1], "tail": [1, 2]}', "token 0 must be a string"),
+        ("[" * 5000, "nested too deeply"),
+    ],
+)  # fmt: skip
+def test_read_jsonl_line_of_odd_json_raises_with_its_line(write, line, match):
+    with pytest.raises(DataError, match=rf"^d\.jsonl line 3: .*{match}"):
+        read_jsonl(write("d.jsonl", f"{lines(LINE)}\n{line}\n"))
+
+
+def test_read_jsonl_of_utf_16_says_so_once(tmp_path):
+    (tmp_path / "d.jsonl").write_text(lines(*[LINE] * 20), encoding="utf-16")
+    with pytest.raises(DataError, match=r"^[^\n]*d\.jsonl: must be UTF-8, but is UTF-16; save it as UTF-8$"):
+        read_jsonl(tmp_path / "d.jsonl")
+
+
+def test_read_jsonl_of_many_bad_lines_names_some_and_their_number(write):
+    with pytest.raises(DataError) as caught:
+        read_jsonl(write("d.jsonl", "3\n" * 500))
+    assert str(caught.value).splitlines()[9].startswith("d.jsonl line 10: ")
+    assert str(caught.value).endswith("\nand 490 more like these")
+
+
+def test_read_fewrel_relation_that_stands_twice_raises(write, fewrel_record):
+    one, two = (json.dumps({"P177": [fewrel_record()] * count}) for count in (2, 3))
+    path = write("f.json", f"{one[:-1]},\n{two[1:]}")
+    with pytest.raises(
+        DataError, match=r"^f\.json: relation P177 stands twice \(lines 1 and 2\); merge its lists$"
+    ):
+        read_fewrel(path)
+
+
+def test_read_fewrel_bad_instances_are_named_all_at_once(write, fewrel_record):
+    content = {"P1": [fewrel_record(), 3], "\ud800": [], "": [], "P2": 5, "P3": [{}]}
+    with pytest.raises(DataError) as caught:
+        read_fewrel(write("f.json", content))
+    starts = ["f.json P1[1]: ", "f.json: the name of", "f.json: a relation", "f.json P2: ", "f.json P3[0]: "]
+    found = str(caught.value).splitlines()
+    assert [line[: len(start)] for line, start in zip(found, starts, strict=True)] == starts
+
+
+@pytest.mark.parametrize(
+    ("found", "written"),
+    [
+        ("e1", "e1"),
+        (7, "7"),
+        ("a\nb", r"'a\nb'"),
+        ("\ud800", r"'\ud800'"),
+        ("x" * 99, f"'{'x' * 59}..."),
+        ([], "[]"),
+    ],
+)
+def test_read_tacred_of_any_id_places_stay_short_and_printable(write, found, written):
+    (instance,) = read_tacred(write("t.json", [TACRED | {"id": found}]))
+    assert instance.place == f"t.json [0] (id {written})"
+
+
+def test_readers_call_a_file_what_they_are_told(write, fewrel_record):
+    path = write("f.json", {"P1": [fewrel_record()]})
+    assert read_fewrel(path, name="a/f.json")[0].place == "a/f.json P1[0]"
+    assert read_tacred(write("t.json", [TACRED]), name="a/t.json")[0].place == "a/t.json [0] (id e779)"
+    assert read_sentences(write("d.jsonl", lines(LINE)), name="a/d.jsonl")[0].place == "a/d.jsonl line 1"

@@ -102,7 +102,7 @@ def test_tokenize_empty_pool_gives_empty_arrays(minilm_tokenizer):
 def test_tokenize_entity_without_piece_raises_with_sentence(source_of, minilm_tokenizer, entity, what):
     first, second = (f"[[{entity}]]", "{{Rome}}") if what == "head" else ("[[Rome]]", f"{{{{{entity}}}}}")
     source = source_of("[[a]] {{b}}", f"x {first} in {second}")
-    match = rf"pool\.jsonl instance 1 \(from 0\): the {what} must have at least one word piece, .* of 'x "
+    match = rf"^pool\.jsonl \[1\]: the {what} must have at least one word piece, .* of 'x "
     with pytest.raises(DataError, match=match):
         tokenize(source, minilm_tokenizer, 128)
 
@@ -136,9 +136,56 @@ def test_tokenize_window_tie_goes_to_the_left(source_of, minilm_tokenizer):
 
 def test_tokenize_entities_longer_than_the_window_raise(source_of, minilm_tokenizer):
     source = source_of("[[a b c d e]] f {{g h}}")
-    with pytest.raises(DataError, match=r"instance 0 .*must fit into `encoder\.max_pieces` = 8 pieces"):
+    with pytest.raises(
+        DataError, match=r"^pool\.jsonl \[0\]: the entities must fit into `encoder\.max_pieces` = 8 pieces"
+    ):
         tokenize(source, minilm_tokenizer, 8)
     assert tokenize(source, minilm_tokenizer, 9).num_windowed == 1
+
+
+def test_tokenize_bad_sentences_of_several_batches_are_named_all_at_once(source_of, minilm_tokenizer):
+    good = ["[[a]] {{b}}"] * BATCH_SIZE
+    texts = [
+        "[[\u200b]] {{\u00ad}}",
+        *good,
+        "[[a b c d e]] f {{g h}}",
+        "[[a]] {{\u202e}} and more and more words",
+    ]
+    source = source_of(*texts)
+    source = Source(source.sentences, source.name, tuple(f"d.jsonl line {i + 5}" for i in range(len(texts))))
+    with pytest.raises(DataError) as caught:
+        tokenize(source, minilm_tokenizer, 8)
+    found = [line.partition(" must")[0] for line in str(caught.value).splitlines()]
+    assert found == [
+        "d.jsonl line 5: the head",
+        "d.jsonl line 5: the tail",
+        "d.jsonl line 1031: the tail",
+        "d.jsonl line 1030: the entities",
+    ]
+
+
+def test_tokenize_with_a_tokenizer_that_gives_nothing_names_the_entities(source_of):
+    class Nothing:
+        def __call__(self, text, /, **options):
+            empty = [[] if "x" in one else [0, 1] for one in text]
+            offsets = [[] if "x" in one else [(0, 1), (2, 3)] for one in text]
+            return {
+                "input_ids": empty,
+                "offset_mapping": offsets,
+                "special_tokens_mask": [[0] * len(e) for e in empty],
+            }
+
+    for texts, rows in ((["[[x]] {{x}}"], [0]), (["[[a]] {{b}}", "[[x]] {{x}}", "[[x]] {{x}}"], [1, 2])):
+        with pytest.raises(DataError) as caught:
+            tokenize(source_of(*texts), Nothing(), 8)
+        found = [line.partition(":")[0] for line in str(caught.value).splitlines()]
+        assert found == [f"pool.jsonl [{row}]" for row in rows] * 2
+
+
+def test_tokenized_part_holds_the_pieces_of_its_sentences(source_of, minilm_tokenizer):
+    texts = [f"[[Paris]] {'and ' * i} {{{{Rome}}}}" for i in range(5)]
+    part = tokenize(source_of(*texts), minilm_tokenizer, 128).part(2, 9)
+    assert part.fingerprint == tokenize(source_of(*texts[2:]), minilm_tokenizer, 128).fingerprint
 
 
 @pytest.mark.parametrize("changed", ["[[a]] b {{d}}", "[[a b]] {{c}}", "[[a]] {{b c}}"])

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from rocore.data.instance import Corpus, LoadedData, NovelGold, Sentence, Source, Splits
-from rocore.data.validation import Finding, raise_errors, validate
+from rocore.data.validation import Finding, look_alikes, raise_errors, validate
 from rocore.errors import DataError
 
 
@@ -112,3 +114,54 @@ def test_raise_errors_gathers_errors_and_leaves_out_warnings():
 
 def test_raise_errors_warnings_alone_pass():
     raise_errors([Finding("warning", "two")])
+
+
+def test_validate_warnings_name_the_places_of_the_readers():
+    known, novel = pool("known", 6, repeat=[(5, 1)]), pool("novel", 5).sentences
+    known = Source(known.sentences, known.name, tuple(f"k.json [{10 * i}] (id e{i})" for i in range(6)))
+    same = Sentence("a b", (0, 1), (0, 1))
+    novel = Source((*novel, same), "novel.json", tuple(f"n.jsonl line {i + 3}" for i in range(6)))
+    first, second = validate(data(known=known, novel=novel), splits())
+    assert first.message.endswith("k.json [10] (id e1) = k.json [50] (id e5)")
+    assert second.message.endswith("n.jsonl line 8")
+
+
+def test_validate_without_splits_leaves_out_what_is_about_them():
+    known = pool("known", 6, repeat=[(5, 1)])
+    assert validate(data(known=known, clusters=6), None) == []
+    (finding,) = validate(data(known=known, clusters=7), None)
+    assert "there are 6 instances for 7 clusters" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (("born in", "born  in"), "'born  in' and 'born in' count as 2 relations, of 3 and 3 instances"),
+        (("born in", "born in "), "'born in' and 'born in ' count"),
+        (("born in", "born\u00a0in"), r"'born in' and 'born\xa0in' count"),
+        (("born in", "born\tin"), r"'born\tin' and 'born in' count"),
+        (("出生 于", "出生  于"), "'出生  于' and '出生 于' count"),
+        (("caf\u00e9", "cafe\u0301"), r"'cafe\u0301' and 'caf\xe9' count"),
+        (("born\u200bin", "bornin"), r"'bornin' and 'born\u200bin' count"),
+        (("office", "o\ufb03ce"), r"'office' and 'o\ufb03ce' count"),
+    ],
+)
+def test_look_alikes_names_both_names(names, shown):
+    loaded = data()
+    loaded = LoadedData(replace(loaded.corpus, known_relations=names), None)
+    (finding,) = look_alikes(loaded)
+    assert (finding.severity, shown in finding.message) == ("warning", True)
+    assert finding in validate(loaded, splits())
+
+
+@pytest.mark.parametrize(
+    "names", [("Born in", "born in"), ("born in", "bornin"), ("P1", "P2"), ("café", "cafe")]
+)
+def test_look_alikes_of_names_that_differ_finds_nothing(names):
+    loaded = data()
+    assert look_alikes(LoadedData(replace(loaded.corpus, known_relations=names), None)) == []
+
+
+def test_look_alikes_across_known_and_novel_are_found():
+    (finding,) = look_alikes(data(gold=["P1 ", "P9", None] * 2))
+    assert "'P1' and 'P1 ' count as 2 relations, of 3 and 2 instances" in finding.message
