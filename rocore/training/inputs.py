@@ -7,7 +7,8 @@ from rocore.data import load_data, make_splits, raise_errors, tokenize, validate
 from rocore.data.instance import LoadedData, Splits
 from rocore.data.problems import Problems
 from rocore.data.validation import Finding
-from rocore.encoder.source import Encoder, load_for
+from rocore.encoder.source import Encoder, load_encoder
+from rocore.encoder.wholeness import check_use
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def read_inputs(config: Config) -> Inputs:
         with problems:
             raise_errors(findings)
     with problems:
-        encoder = load_for(config.encoder)
+        encoder = load_encoder(config.encoder.name)
+        check_use(encoder, (config.encoder.output_layer,), config.encoder.max_pieces)
     warnings = tuple(finding.message for finding in findings if finding.severity == "warning")
     return Inputs(loaded, splits, encoder, warnings, problems)
