@@ -48,7 +48,7 @@ def results_tree(
                 for key, dimension in sweep.config.search.space.items()
             },
             "searcher": sweep.config.search.searcher,
-            "scheduler": _scheduler(sweep),
+            "scheduler": describe_scheduler(sweep),
             "study_name": study_name,
             "seconds": seconds,
             "best_trial": None if best is None else best.number,
@@ -79,8 +79,8 @@ def write_reports(directory: Path, results: dict[str, Any]) -> None:
     write_report(directory)
 
 
-def _scheduler(sweep: Sweep) -> dict[str, Any]:
-    """Rungs are counted in joint epochs."""
+def describe_scheduler(sweep: Sweep) -> dict[str, Any]:
+    """Return the scheduler's entry of results.json; rungs are counted in joint epochs."""
     max_epochs = joint_budget(sweep.search_base, sweep.config.search.space)
     tree = sweep.config.scheduler.model_dump(mode="json")
     return {**tree, "first_rung": min(tree["grace_epochs"], max_epochs), "max_epochs": max_epochs}

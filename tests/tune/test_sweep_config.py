@@ -6,6 +6,8 @@ import yaml
 from rocore.config import dump_config
 from rocore.errors import ConfigError
 from tune.config import load_sweep
+from tune.results import describe_scheduler
+from tune.specification import final_spec, race_spec, search_spec
 
 ROOT = Path(__file__).parents[2]
 
@@ -133,3 +135,40 @@ def test_load_sweep_with_a_key_beside_its_section_is_refused(sweep_file, section
         ConfigError, match=rf"`{section}` must set a key in one place, but has both `train` and"
     ):
         load_sweep(sweep_file(**{section: dict(keys[::order])}))
+
+
+def test_search_has_a_budget_of_its_own(make_sweep):
+    sweep = make_sweep({"search.max_epochs": 2})
+    assert (sweep.search_base.train.max_epochs, sweep.base.train.max_epochs) == (2, 4)
+    specs = [
+        search_spec(sweep, 1, sweep.paper),
+        race_spec(sweep, "paper", sweep.paper, 0, 1, 1),
+        final_spec(sweep, "paper", sweep.paper, 5),
+    ]
+    assert [spec["config"]["train"]["max_epochs"] for spec in specs] == [2, 2, 4]
+    assert describe_scheduler(sweep)["max_epochs"] == 2
+
+
+def test_search_without_a_budget_has_the_final_ones(make_sweep):
+    assert make_sweep().search_base.train.max_epochs == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"search.max_epochs": 5}, r"`search.max_epochs` must be at most `train.max_epochs`.* but is 5 of 4"),
+        (
+            {
+                "search.max_epochs": 3,
+                "search.space.train.max_epochs.distribution": "integer",
+                "search.space.train.max_epochs.low": 2,
+                "search.space.train.max_epochs.high": 4,
+                "paper.train.max_epochs": 4,
+            },
+            r"a trial must have one budget, but `search.max_epochs` is set and `train.max_epochs` is searched",
+        ),
+    ],
+)
+def test_search_with_a_budget_that_does_not_fit_is_refused(make_sweep, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        make_sweep(changes)
