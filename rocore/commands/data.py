@@ -59,6 +59,7 @@ def validate(config: Path, overrides: dict[str, Any]) -> None:
     from rocore.data.splits import make_splits
     from rocore.data.validation import raise_errors
     from rocore.data.validation import validate as check
+    from rocore.text import shown
 
     settings = load_config(config, overrides)
     loaded = load_data(settings.data)
@@ -68,7 +69,7 @@ def validate(config: Path, overrides: dict[str, Any]) -> None:
     findings = check(loaded, splits)
     for finding in findings:
         if finding.severity == "warning":
-            click.echo(f"warning: {finding.message}")
+            click.echo(shown(f"warning: {finding.message}", lines=True))
     raise_errors(findings)
     click.echo("ok")
 
