@@ -61,12 +61,12 @@ def _drawable(name: str) -> str:
     """Return a name for a picture of pixels: what its font lacks is written as a code, not as the same empty box."""
     from matplotlib.font_manager import FontProperties, findfont, get_font
 
-    from tune.report.svg import label
+    from tune.report.svg import MAX_LABEL
 
     font = get_font(findfont(FontProperties()))
     letters = (
         letter if font.get_char_index(ord(letter)) else letter.encode("unicode_escape").decode()
-        for letter in label(name)
+        for letter in rocore.visible(rocore.shortened(name, MAX_LABEL))
     )
     return "".join(letters)
 

@@ -141,8 +141,10 @@ class Report:
     def faults(self) -> tuple[str, ...]:
         """What isn't there, and why."""
         blocks = [block for section in self.sections for block in section.blocks]
-        pictures = [picture for block in blocks if isinstance(block, Pictures) for picture in block.pictures]
-        parts = (*self.sections, *(block for block in blocks if isinstance(block, Picture)), *pictures)
+        parts: list[Section | Picture] = [*self.sections]
+        for block in blocks:
+            parts += block.pictures if isinstance(block, Pictures) else ()
+            parts += [block] if isinstance(block, Picture) else ()
         return tuple(f"{part.title}: {part.fault}" for part in parts if part.fault)
 
 

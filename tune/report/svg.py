@@ -107,8 +107,8 @@ def drawing(name: str, height: float = HEIGHT, width: float = WIDTH) -> Iterator
 
 
 def label(text: str, width: int = MAX_LABEL) -> str:
-    """Return a name for a picture: visible, and no wider than there is room for; tables hold the whole of it."""
-    return rocore.visible(rocore.shortened(text, width))
+    """Return a name for a picture: shown as it is, and no wider than there is room for; tables hold the whole of it."""
+    return rocore.shown(rocore.shortened(text, width))
 
 
 def to_svg(figure: "Figure", name: str) -> str:

@@ -94,7 +94,7 @@ def texts_of(svg):
 
 
 def label_of(name, width=MAX_LABEL):
-    return visible(shortened(name, width)).strip()
+    return shown(shortened(name, width)).strip()
 
 
 @names
