@@ -18,6 +18,7 @@ from tune.optuna_study import quiet_optuna
 from tune.racing import standing
 from tune.replay import plot_regret, read_sweep, recorded_curves
 from tune.simulation import compare_methods
+from tune.space import joint_budget
 from tune.surrogate import Surrogate, encode
 
 HERE = Path(__file__).parent
@@ -37,7 +38,7 @@ def hill(sweep, speed):
 
     `speed` takes the point in the unit cube and returns the joint epochs until two thirds of the height.
     """
-    space, num_epochs = sweep.config.search.space, sweep.base.train.max_epochs
+    space, num_epochs = sweep.config.search.space, sweep.search_base.train.max_epochs
 
     def curves(params):
         point = [encode(params[key], dimension)[0] for key, dimension in space.items()]
@@ -49,7 +50,7 @@ def hill(sweep, speed):
 
 
 def compare_searches(sweep, families):
-    budget = FULL_TRIALS * sweep.base.train.max_epochs
+    budget = FULL_TRIALS * sweep.search_base.train.max_epochs
     figure = Figure(figsize=(5.2 * len(families), 4), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(families)))
     for axes, (name, curves) in zip(panels, families.items(), strict=True):
@@ -107,11 +108,12 @@ def main():
     }
     if len(sys.argv) > 1:
         recorded, trials = read_sweep(Path(sys.argv[1]))
-        surrogate = Surrogate(recorded, recorded_curves(trials))
+        space = recorded.config.search.space
+        surrogate = Surrogate(recorded, recorded_curves(trials, joint_budget(recorded.search_base, space)))
         print(
             f"\nsurrogate: {surrogate.num_trials} trials, error {surrogate.error:.3f}, spread {surrogate.spread:.3f}"
         )
-        assert recorded.base.train.max_epochs == sweep.base.train.max_epochs
+        assert recorded.search_base.train.max_epochs == sweep.search_base.train.max_epochs
         families[f"surrogate of {recorded.config.name}"] = surrogate
     compare_searches(sweep, families)
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rocore.progress import progress_bars
     from rocore.run_directory import WHERE_ONLY, RunDirectory, write_atomically, write_json
     from rocore.storage import Storage, is_url
+    from rocore.text import shortened, shown, visible
     from rocore.training.cost import EpochCost, RunCost, measure_run
     from rocore.training.pack import pack_key, run_packed_epoch
     from rocore.training.run import RunResult, save_run, set_threads, train_run
@@ -58,6 +59,9 @@ _HOMES = {
     "write_json": "rocore.run_directory",
     "Storage": "rocore.storage",
     "is_url": "rocore.storage",
+    "shortened": "rocore.text",
+    "shown": "rocore.text",
+    "visible": "rocore.text",
     "EpochCost": "rocore.training.cost",
     "RunCost": "rocore.training.cost",
     "measure_run": "rocore.training.cost",
@@ -122,7 +126,10 @@ __all__ = [
     "set_environment",
     "set_threads",
     "settle_precision",
+    "shortened",
+    "shown",
     "train_run",
+    "visible",
     "write_atomically",
     "write_json",
 ]

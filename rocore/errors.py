@@ -65,6 +65,12 @@ class SweepError(RocoreError, RuntimeError):
     exit_code = 1
 
 
+class ReportError(RocoreError, RuntimeError):
+    """A report that lacks a part, by a mistake of this program; the rest of it is whole."""
+
+    exit_code = 1
+
+
 class SweepInterrupted(RocoreError, RuntimeError):  # noqa: N818 - nothing went wrong
     """A sweep that was stopped on purpose and can be resumed."""
 

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from rocore.text import shown
+
 Advance = Callable[[int], None]
 
 
@@ -18,11 +20,12 @@ def silent(_title: str, _total: int) -> Advance:
 def progress_bars() -> Iterator[Callable[[str, int], Advance]]:
     """Yield a function (title, total) -> advance(steps) that draws bars on standard error, if that is a terminal."""
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    title_column = TextColumn("{task.description}", markup=False)  # titles hold names of files
+    columns = (title_column, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bars:
 
         def start(title: str, total: int) -> Advance:
-            task = bars.add_task(title, total=total)
+            task = bars.add_task(shown(title), total=total)
             return lambda steps: bars.advance(task, steps)
 
         yield start

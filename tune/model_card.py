@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rocore.config import Config, load_config
+from tune.report.markdown import escape
 
 METRIC_GROUPS = ("novel_test", "all_test")
 
@@ -22,7 +23,7 @@ def render_card(name: str, folder: Path, entry: Mapping[str, Any], results: Mapp
     config = load_config(folder / "config.yaml")
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     lines = [
-        f"# RoCORE: {name}",
+        f"# RoCORE: {escape(name)}",
         "",
         f"Clusters sentences with entity pairs into {run['num_novel_relations']} novel relations"
         + (
@@ -90,10 +91,10 @@ def _training(config: Config, run: Mapping[str, Any], folder: Path) -> Iterator[
         ", synthetic: the figures say nothing about real text" if run["synthetic"] else ""
     )
     for file, digest in run["files"].items():
-        yield f"  - {file}, SHA-256 `{digest}`"
-    yield f"- Known relations: {', '.join(run['known_relations'])}"
+        yield f"  - {escape(file)}, SHA-256 `{digest}`"
+    yield f"- Known relations: {', '.join(map(escape, run['known_relations']))}"
     yield (
-        f"- Encoder: {config.encoder.name}, fine-tuned layer {config.encoder.output_layer}, "
+        f"- Encoder: {escape(config.encoder.name)}, fine-tuned layer {config.encoder.output_layer}, "
         f"SHA-256 `{run['fingerprints']['encoder']}`"
     )
     loss, incremental = config.loss, config.incremental
@@ -113,15 +114,15 @@ def _provenance(run: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator[
     if results:
         search = results["search"]
         yield (
-            f"- Sweep {results['name']}, {results['created']}: {len(search['trials'])} trials, "
+            f"- Sweep {escape(results['name'])}, {results['created']}: {len(search['trials'])} trials, "
             f"searcher {search['searcher']}, scheduler {search['scheduler']['name']}"
         )
         yield f"- Objective {results['objective']['name']}: {results['objective']['description']}"
         yield "- Of the seeds of the final comparison, the model is that of the first, not of the best"
     environment = run["environment"]
     packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
-    yield f"- Python {environment['python']}, {packages}"
-    yield f"- {environment['platform']}; {', '.join(environment['gpus']) or 'no GPU'}"
+    yield f"- Python {environment['python']}, {escape(packages)}"
+    yield f"- {escape(environment['platform'])}; {escape(', '.join(environment['gpus'])) or 'no GPU'}"
 
 
 def _flat(metrics: Mapping[str, Any]) -> dict[str, float]:

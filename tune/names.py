@@ -1,5 +1,6 @@
-"""Short names of configuration keys: for curves, tables and pictures."""
+"""Short names of configuration keys, for curves, tables and pictures; names of folders."""
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 
@@ -17,7 +18,10 @@ SYMBOLS = {
     "mu0": "μ₀",
     "layer": "layer r",
 }
-MAX_RUN_NAME = 120
+MAX_FILE_NAME = 120
+"""Bytes in UTF-8: file systems take 255, and programs add endings of their own."""
+DIGEST = 8
+"""Characters of a digest that tell cut names apart."""
 
 
 def short_keys(keys: Iterable[str]) -> dict[str, str]:
@@ -43,5 +47,19 @@ def short_value(value: object) -> str:
 def run_name(name: str, params: Mapping[str, object]) -> str:
     """Return a folder name such as `0003-lambda=0.005-layer=4`."""
     short = short_keys(params)
-    parts = [name, *(f"{short[key]}={short_value(value)}" for key, value in params.items())]
-    return re.sub(r"[^\w.=+-]+", "_", "-".join(parts))[:MAX_RUN_NAME]
+    return file_name(
+        "-".join([name, *(f"{short[key]}={short_value(value)}" for key, value in params.items())])
+    )
+
+
+def file_name(text: str) -> str:
+    """Return text as a name that every file system takes: letters, digits and `.=+-_`, at most `MAX_FILE_NAME` bytes.
+
+    No dot comes first. A name that is cut, never inside a character, ends with a digest of the whole.
+    """
+    name = re.sub(r"^\.+|[^\w.=+-]+", "_", text) or "_"
+    encoded = name.encode()
+    if len(encoded) <= MAX_FILE_NAME:
+        return name
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGEST]
+    return f"{encoded[: MAX_FILE_NAME - DIGEST - 1].decode(errors='ignore')}-{digest}"

@@ -4,7 +4,9 @@ from dataclasses import asdict
 
 from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
+from rocore import shown
 from tune.plan import Plan, size_text
 
 
@@ -31,7 +33,7 @@ def _layers(plan: Plan) -> Table:
         table.add_column(column, justify="left" if column == "encoder" else "right")
     for layer in plan.layers:
         table.add_row(
-            layer.encoder,
+            Text(shown(layer.encoder)),
             str(layer.output_layer),
             f"{layer.pretrain_epoch_s:.2f} s",
             f"{layer.joint_epoch_s:.2f} s",

@@ -8,7 +8,9 @@ import click
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
+from rocore import shown
 from tune.config import Value
 from tune.ledger import TrialRecord
 from tune.names import short_keys, short_value
@@ -82,7 +84,7 @@ class Progress:
         """Return one line on a finished trial."""
         done = sum(other.state != "running" for other in self.records.values())
         figure = record.error if record.state == "failed" else _score(record)
-        return (
+        return shown(
             f"[{done}/{self.num_trials}] {record.name} {record.state} after {record.epochs} epochs, "
             f"{self._elapsed[record.name]:.0f} s: {figure}  {format_params(record.params)}"
         )
@@ -94,7 +96,8 @@ class Progress:
         caption = f"{done} of {self.num_trials} done, {_clock(time.monotonic() - self._begin)}"
         if best is not None:
             caption += f"; best so far: {best.name} with {best.objective:.4f}"
-        table = Table(title=self.title, caption=caption, title_justify="left", caption_justify="left")
+        title = Text(shown(self.title))
+        table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
         for column in ("trial", "parameters", "phase", "epoch", "score", "state", "elapsed"):
             table.add_column(column, justify="right" if column in ("epoch", "score", "elapsed") else "left")
         for record in self._shown():
@@ -104,7 +107,8 @@ class Progress:
             name = f"{record.name} (paper)" if record.is_paper else record.name
             state = f"[{STYLES[record.state]}]{record.state}[/]"
             score = "" if record.objective is None else _score(record)
-            cells = (format_params(record.params), phase, str(record.epochs), score, state, _clock(elapsed))
+            params = Text(shown(format_params(record.params)))
+            cells = (params, phase, str(record.epochs), score, state, _clock(elapsed))
             table.add_row(name, *cells, style="bold" if best is not None and record is best else None)
         return table
 

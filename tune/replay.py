@@ -23,6 +23,7 @@ from tune.sweep_directory import SweepDirectory
 NUM_SEEDS = 10
 BUDGET = 2
 """Joint epochs of the comparison, in multiples of those that the sweep spent."""
+MAX_TITLE = 60
 COLORS = {"random": "#777777", "tpe": "#1f6fb2", "gp": "#c2571a"}
 
 
@@ -191,11 +192,15 @@ def plot_regret(axes: Any, regrets: Mapping[Method, NDArray[np.float64]], title:
 
 
 def _draw(regrets: Mapping[Method, NDArray[np.float64]], path: Path, title: str) -> None:
+    import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    plot_regret(figure.subplots(), regrets, title)
-    figure.savefig(path)
+    from tune.report.svg import PLAIN_TEXT, label
+
+    with mpl.rc_context(PLAIN_TEXT):
+        figure = Figure(figsize=(7, 4.2), layout="constrained")
+        plot_regret(figure.subplots(), regrets, label(title, MAX_TITLE))
+        figure.savefig(path)
 
 
 def _row(method: Method, regret: NDArray[np.float64], budget: int) -> dict[str, Any]:

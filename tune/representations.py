@@ -13,6 +13,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from rocore.errors import CheckpointError
+from tune.faults import attempted
 from tune.sweep_directory import FOLDERS
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Representations:
         shown: Indices of the instances in the picture.
         maps: Places of the shown instances in the plane (t-SNE), by stage, shape (S, 2).
         silhouettes: Of the shown groups in h', by stage.
+        fault: Why there are no maps, where that is a mistake of this program.
     """
 
     run: str = ""
@@ -50,6 +52,7 @@ class Representations:
     shown: Array = field(default_factory=lambda: np.array([], dtype=np.int64))
     maps: dict[str, Array] = field(default_factory=dict)
     silhouettes: dict[str, float] = field(default_factory=dict)
+    fault: str = ""
 
     def take(self, stage: str, trainer: "Trainer") -> None:
         """Keep h' as it is now."""
@@ -63,7 +66,8 @@ class Representations:
         if evaluator is not None:
             positions, relations = evaluator.gold.of(evaluator.novel_rows["test"])
             named = np.full(len(classes), "", dtype=object)
-            named[positions] = relations
+            # NumPy drops null characters at the end of a text.
+            named[positions] = [relation.replace("\0", "\\x00") for relation in relations]
             self.labels = named.astype(str)
         self.labels = self.labels[_thinned(len(classes))]
 
@@ -73,6 +77,7 @@ class Representations:
             "run": self.run,
             "labels": self.labels,
             "gold": self.gold,
+            "fault": self.fault,
             "shown": self.shown,
         }
         for prefix, by_stage in (
@@ -98,6 +103,7 @@ class Representations:
                     stages=_by_stage(arrays, "h"),
                     labels=arrays["labels"],
                     gold=bool(arrays["gold"]),
+                    fault=str(arrays["fault"]) if "fault" in arrays else "",  # older files hold none
                     shown=arrays["shown"],
                     maps=_by_stage(arrays, "tsne"),
                     silhouettes={stage: float(one) for stage, one in _by_stage(arrays, "silhouette").items()},
@@ -146,7 +152,9 @@ def gather(directory: Path, results: Mapping[str, Any]) -> Representations | Non
         except CheckpointError:
             continue  # another seed's picture is as good, and no reason to lose the report
         found.run = f"{best}-seed{seed}"
-        found.project()
+        with attempted("the map of the representations") as attempt:
+            found.project()
+        found.fault = attempt.fault
         found.save(directory / FILE)
         return found
     (directory / FILE).unlink(missing_ok=True)

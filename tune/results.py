@@ -66,17 +66,17 @@ def results_tree(
 
 
 def write_reports(directory: Path, results: dict[str, Any]) -> None:
-    """Write what is made from results.json: the HParams table, the representations' pictures, the report."""
+    """Write what is made from results.json: the report first, then TensorBoard's table and pictures."""
     from tune.report import write_report
     from tune.representations import gather
     from tune.tensorboard import write_hparams
     from tune.tensorboard_representations import write_representations
 
-    write_hparams(directory, results)
     gathered = gather(directory, results)
+    write_report(directory)
+    write_hparams(directory, results)
     if gathered is not None:
         write_representations(directory, gathered)
-    write_report(directory)
 
 
 def describe_scheduler(sweep: Sweep) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import rocore
 from tune.names import run_name, short_keys
 from tune.tensorboard_events import EventFile
 
@@ -96,13 +97,15 @@ def _of_one_type(choices: Sequence[Any]) -> list[Any]:
     kinds = {type(choice) for choice in choices}
     if kinds <= {int, float}:
         return [float(choice) for choice in choices]
-    return list(choices) if kinds in ({str}, {bool}) else [str(choice) for choice in choices]
+    return list(choices) if kinds == {bool} else [rocore.shown(str(choice)) for choice in choices]
 
 
 def _of_domain(value: object, hparam: "HParam") -> object:
     """Return a value of its domain's type."""
     kind: type = hparam.domain.dtype
-    converted: object = kind(value) if value is not None or kind is str else None
+    if kind is str:
+        return rocore.shown(str(value))
+    converted: object = kind(value) if value is not None else None
     return converted
 
 

@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+import rocore
+from tune.faults import attempted
 from tune.representations import STAGES, Array, Representations
 from tune.tensorboard import FOLDER, SUFFIX
 
@@ -24,8 +26,8 @@ def write_representations(directory: Path, found: Representations) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     _write_images(folder, found)
     kept = slice(0, MAX_POINTS)
-    labels = [str(label) or "none" for label in found.labels[kept]]
-    (folder / "labels.tsv").write_text("".join(f"{_one_line(label)}\n" for label in labels), encoding="utf-8")
+    labels = [rocore.shown(str(label)) or "none" for label in found.labels[kept]]
+    (folder / "labels.tsv").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
     entries = []
     for stage, points in found.stages.items():
         (folder / f"{stage}.tsv").write_text("".join(_rows(points[kept])), encoding="utf-8")
@@ -37,25 +39,38 @@ def write_representations(directory: Path, found: Representations) -> None:
 
 
 def _write_images(folder: Path, found: Representations) -> None:
+    import matplotlib as mpl
     from matplotlib.figure import Figure
     from torch.utils.tensorboard import SummaryWriter
 
     from tune.report.pictures_representations import draw_stage
+    from tune.report.svg import PLAIN_TEXT
 
     writer = SummaryWriter(str(folder), filename_suffix=SUFFIX)
     for stage in found.maps:
-        figure = Figure(figsize=(5, 5), layout="constrained")
-        axes = figure.add_subplot()
-        draw_stage(axes, found, stage)
-        axes.set_title(STAGES[stage])
-        writer.add_figure(f"tsne/{stage}", figure)
+        with mpl.rc_context(PLAIN_TEXT), attempted(f"TensorBoard's picture of h' ({STAGES[stage]})"):
+            figure = Figure(figsize=(5, 5), layout="constrained")
+            axes = figure.add_subplot()
+            draw_stage(axes, found, stage, _drawable)
+            axes.set_title(STAGES[stage])
+            writer.add_figure(f"tsne/{stage}", figure)
     writer.close()
+
+
+def _drawable(name: str) -> str:
+    """Return a name for a picture of pixels: what its font lacks is written as a code, not as the same empty box."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    from tune.report.svg import MAX_LABEL
+
+    font = get_font(findfont(FontProperties()))
+    letters = (
+        letter if font.get_char_index(ord(letter)) else letter.encode("unicode_escape").decode()
+        for letter in rocore.visible(rocore.shortened(name, MAX_LABEL))
+    )
+    return "".join(letters)
 
 
 def _rows(points: Array) -> Iterable[str]:
     # h' was kept in float16: four digits are all of it.
     return ("\t".join(f"{value:.4g}" for value in point) + "\n" for point in points.tolist())
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

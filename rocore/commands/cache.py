@@ -119,10 +119,12 @@ def _folder(root: str | None) -> Path:
 def _row(entry: "EntryInfo") -> tuple[str, ...]:
     from datetime import datetime
 
+    from rocore.text import visible
+
     what: tuple[str, ...] = ("(unreadable)", "", "", "")
     if entry.description is not None:
         key = entry.description.key
-        names = (entry.description.source_name, entry.description.encoder_name)
+        names = (visible(entry.description.source_name), visible(entry.description.encoder_name))
         what = (*names, str(key.output_layer), key.precision)
     used = datetime.fromtimestamp(entry.last_use).astimezone().strftime("%Y-%m-%d %H:%M")
     return (entry.folder.name, *what, _size(entry.num_bytes), used, "yes" if entry.in_use else "no")

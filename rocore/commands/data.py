@@ -60,13 +60,14 @@ def validate(config: Path, overrides: dict[str, Any]) -> None:
     rocore data validate my.yaml && rocore train my.yaml
     """
     from rocore.config import load_config
+    from rocore.text import shown
     from rocore.training.inputs import read_inputs
 
     settings = load_config(config, overrides)
     inputs = read_inputs(settings)
     inputs.cut_into_pieces(settings.encoder.max_pieces)
     for warning in inputs.warnings:
-        click.echo(f"warning: {warning}")
+        click.echo(shown(f"warning: {warning}", lines=True))
     inputs.problems.raise_any()
     click.echo("ok")
 

@@ -9,6 +9,7 @@ import click
 
 from rocore.errors import RocoreError
 from rocore.process import set_environment
+from rocore.text import shown
 
 GROUP = "rocore.commands"
 INTERRUPTED = 130
@@ -105,7 +106,7 @@ class CommandGroup(click.Group):
 
 
 def _stop(ctx: click.Context, message: str, exit_code: int) -> NoReturn:
-    click.echo(message, err=True)
+    click.echo(shown(message, lines=True), err=True)
     ctx.exit(exit_code)
 
 

@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from rocore.data.instance import LoadedData, Source
 from rocore.data.validation import duplicate_key
+from rocore.text import shown
 
 QUANTILES = (0.0, 0.5, 0.95, 1.0)
 
@@ -58,7 +60,7 @@ def render(summaries: Sequence[RoleSummary], *, num_relations: int) -> Renderabl
     table = Table(title="Corpus")
     table.add_column("")
     for summary in summaries:
-        table.add_column(f"{summary.role}\n{summary.name}", justify="right", overflow="fold")
+        table.add_column(Text(f"{summary.role}\n{shown(summary.name)}"), justify="right", overflow="fold")
     for label, cells in _rows(summaries):
         table.add_row(label, *cells)
     return Group(
@@ -94,7 +96,7 @@ def _relation_table(summary: RoleSummary, num_relations: int) -> Table:
     table.add_column("relation", overflow="fold")
     table.add_column("instances", justify="right")
     for name, count in list(summary.relations.items())[:num_relations]:
-        table.add_row(name, f"{count:,}")
+        table.add_row(Text(shown(name)), f"{count:,}")
     return table
 
 

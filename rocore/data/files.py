@@ -45,7 +45,7 @@ def _named_by(names: Files) -> Callable[[str], bool]:
     """Return what tells whether a file may be meant: of a store's folder, no other is downloaded."""
 
     def is_meant(file: str) -> bool:
-        return any("**" in name or PurePosixPath(file).match(name) for name in names)
+        return any(name == file or "**" in name or PurePosixPath(file).match(name) for name in names)
 
     return is_meant
 

@@ -5,11 +5,15 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from rocore.commands.main import main
 from rocore.config import dump_config, make_config
 from rocore.errors import CheckpointError, ConfigError
-from tune.comparison import differing_keys, pair, read_sides, summaries
+from rocore.text import shown
+from tests.awkward import AWKWARD
+from tune.commands.compare import _tables
+from tune.comparison import Side, differing_keys, pair, read_sides, summaries
 
 F1 = "novel_test.b3_f1"
 
@@ -162,3 +166,14 @@ def test_compare_command_of_other_data_makes_no_test(make_run):
     result = CliRunner().invoke(main, ["compare", str(make_run("a", 1.0, 0, 0.5)), str(other)])
     assert result.exit_code == 0, result.output
     assert "No test of b against a: their data differ" in result.stdout
+
+
+@pytest.mark.parametrize("name", AWKWARD.values(), ids=AWKWARD)
+def test_tables_show_a_name_as_it_is(name):
+    console = Console(width=30_000, force_terminal=True, color_system=None)
+    sides = [Side(label, {"encoder.name": label}, {F1: {1: 0.5}}, {}) for label in (name, "other")]
+    with console.capture() as capture:
+        for table in _tables(sides):
+            console.print(table)
+    assert capture.get().count(shown(name).strip()) == 3
+    assert "\x1b" not in capture.get()

@@ -135,6 +135,12 @@ def test_faults_where_memory_is_a_clusters_are_not_looked_for(plan):
     assert find_faults(plan, replace(ROOMY, memory_bytes=None)) == []
 
 
+def test_table_of_a_plan_shows_an_encoders_name_as_it_is(plan):
+    console = Console(width=160, record=True)
+    console.print(render(replace(plan, layers=(replace(plan.layers[0], encoder="[red]a[/] [/x]\x1b"),))))
+    assert r"[red]a[/] [/x]\x1b" in console.export_text()
+
+
 def test_table_of_a_plan_names_every_figure(plan):
     console = Console(width=160, record=True)
     console.print(render(plan))

@@ -3,8 +3,12 @@ import io
 import pytest
 from rich.console import Console
 
+from rocore.text import shown
+from tests.awkward import AWKWARD
 from tune.ledger import TrialRecord
 from tune.progress import Progress, format_params
+
+names = pytest.mark.parametrize("name", AWKWARD.values(), ids=AWKWARD)
 
 
 def record(number=1, state="running", objective=0.5, **more):
@@ -90,3 +94,17 @@ def test_final_runs_show_their_metric(progress):
 
 def test_format_params_is_short():
     assert format_params({"loss.pair_margin": 2.0, "train.max_epochs": 3}) == "sigma=2 max_epochs=3"
+
+
+@names
+def test_table_and_line_show_a_name_as_it_is(name, capsys):
+    console = Console(file=io.StringIO(), width=20_000, force_terminal=True, color_system=None)
+    progress = Progress(name, 1, console)
+    one = record(0, "complete", 0.6)
+    one.params["encoder.name"] = name
+    feed(progress, one)
+    console.print(progress.table())
+    assert console.file.getvalue().count(shown(name).strip()) >= (1 if name.isspace() else 2)
+    assert "\x1b" not in console.file.getvalue()
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith(f"name={shown(name + '.').removesuffix('.')}") or name.isspace()

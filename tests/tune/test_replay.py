@@ -83,8 +83,15 @@ def test_recorded_curves_hold_joint_epochs_of_trials_that_did_not_fail():
         {"params": {"a": 2}, "state": "failed", "curve": rows},
         {"params": {"a": 3}, "state": "pruned", "curve": rows[:1]},
     ]
-    (curve,) = recorded_curves(trials)
+    (curve,) = recorded_curves(trials, num_epochs=4)
     assert (curve.params, curve.objectives) == ({"a": 1}, (0.4, 0.5))
+
+
+def test_recorded_curves_of_trials_that_converged_stay_where_they_ended():
+    rows = [{"phase": "joint", "objective": 0.4}, {"phase": "joint", "objective": 0.5}]
+    trial = {"params": {}, "state": "complete", "stop_reason": "converged", "curve": rows}
+    (curve,) = recorded_curves([trial], num_epochs=4)
+    assert curve.objectives == (0.4, 0.5, 0.5, 0.5)
 
 
 @pytest.fixture

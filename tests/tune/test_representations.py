@@ -5,6 +5,8 @@ import pytest
 
 from rocore.config import make_config
 from rocore.errors import CheckpointError
+from rocore.text import shown
+from tests.awkward import AWKWARD
 from tune.objective import final_run
 from tune.report.pictures_representations import representations_section
 from tune.report.results import Results
@@ -151,3 +153,36 @@ def test_tensorboard_gets_images_tensors_and_labels_in_the_run_they_come_from(le
     assert labels[:2] == ["relation 0", "relation 1"]
     assert labels[-1] == "none"
     assert 'tensor_path: "pretrained.tsv"' in (run / "projector_config.pbtxt").read_text(encoding="utf-8")
+
+
+def test_final_run_with_null_characters_in_relations_keeps_them_apart():
+    from types import SimpleNamespace
+
+    positions, relations = np.arange(3), ["a", "a\0", "\0"]
+    trainer = SimpleNamespace(predict_novel=lambda part: SimpleNamespace(classes=positions))
+    gold = SimpleNamespace(of=lambda rows: (positions, relations))
+    found = Representations()
+    found.label(trainer, SimpleNamespace(gold=gold, novel_rows={"test": positions}))
+    assert found.labels.tolist() == ["a", r"a\x00", r"\x00"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard.*")
+def test_tensorboard_shows_awkward_names_a_line_each(tmp_path):
+    every = [name.replace("\0", r"\x00") for name in AWKWARD.values()]
+    found = Representations(run="paper-seed1", labels=np.array(every), shown=np.arange(len(every)))
+    found.maps = {"trained": np.random.default_rng(0).normal(size=(len(every), 2))}
+    write_representations(tmp_path, found)
+    folder = tmp_path / "tensorboard" / "paper-seed1"
+    text = (folder / "labels.tsv").read_bytes().decode()
+    assert text.split("\n") == [*(shown(name) for name in every), ""]
+    assert "\t" not in text
+    assert list(folder.glob("events.*"))
+
+
+def test_layout_that_fails_is_named_in_the_report(left_behind, monkeypatch):
+    monkeypatch.setattr(Representations, "project", lambda self: 1 // 0)
+    gather(left_behind, RESULTS)
+    section = representations_section(
+        Results(RESULTS, representations=Representations.load(left_behind / FILE))
+    )
+    assert section.fault.startswith("ZeroDivisionError")

@@ -2,6 +2,8 @@
 
 import pytest
 
+from rocore.text import shown
+from tests.awkward import AWKWARD
 from tune.tensorboard import FINAL_MEAN, FINAL_STD, OBJECTIVE, TrialLogger, write_hparams
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard.*")
@@ -137,3 +139,20 @@ def test_hparams_of_an_oracle_sweep_are_stamped(tmp_path):
 def test_hparams_without_trials_write_nothing(tmp_path):
     write_hparams(tmp_path, {"search": {"space": SPACE, "trials": []}})
     assert not (tmp_path / "tensorboard").exists()
+
+
+def test_hparams_show_names_as_they_are(tmp_path):
+    every = list(AWKWARD.values())
+    space = {"encoder.name": {"distribution": "categorical", "choices": every}}
+    trials = [
+        {"number": number, "params": {"encoder.name": name}, "objective": 0.5, "state": "complete"}
+        for number, name in enumerate(every)
+    ]
+    write_hparams(tmp_path, {"search": {"space": space, "trials": trials}})
+    experiment = plugin_content(tmp_path / "tensorboard", "_hparams_/experiment").experiment
+    values = {value.string_value for value in experiment.hparam_infos[0].domain_discrete.values}
+    assert values == {shown(name) for name in every}
+    folders = sorted(path for path in (tmp_path / "tensorboard").iterdir() if path.is_dir())
+    assert len(folders) == len(every)
+    starts = [plugin_content(folder, "_hparams_/session_start_info") for folder in folders[:3]]
+    assert [start.session_start_info.hparams["name"].string_value for start in starts] == every[:3]

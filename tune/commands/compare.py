@@ -50,13 +50,14 @@ def compare(
     """
     from rich.console import Console
 
+    from rocore import shown
     from tune.comparison import csv_rows, read_sides, verdicts
 
     sides = read_sides(directories)
     for table in _tables(sides):
         Console().print(table)
     for sentence in verdicts(sides, metric):
-        click.echo(sentence)
+        click.echo(shown(sentence))
     if csv_file is not None:
         with csv_file.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows(csv_rows(sides))
@@ -69,7 +70,9 @@ def compare(
 
 def _tables(sides: "list[Side]") -> "list[RenderableType]":
     from rich.table import Table
+    from rich.text import Text
 
+    from rocore import shown
     from tune.comparison import differing_keys, summaries
 
     keys = Table(title="keys that differ", title_justify="left")
@@ -77,9 +80,9 @@ def _tables(sides: "list[Side]") -> "list[RenderableType]":
     for table in (keys, figures):
         table.add_column("")
         for side in sides:
-            table.add_column(side.label, justify="right")
+            table.add_column(Text(shown(side.label)), justify="right")
     for key, row in differing_keys(sides).items():
-        keys.add_row(key, *(str(value) for value in row))
+        keys.add_row(key, *(Text(shown(str(value))) for value in row))
     for metric, found in summaries(sides).items():
         cells = [
             ""

@@ -1,6 +1,7 @@
 """`rocore sweep status`: how a sweep stands, from any process."""
 
 import json
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +49,7 @@ def status(directory: Path | str, watch: bool, as_json: bool) -> None:
 
 def describe(status: "Status", directory: Path | str) -> str:
     """Return a status for reading."""
+    from rocore import shown
     from tune.plan_table import hours_text
     from tune.progress import format_params
 
@@ -71,16 +73,16 @@ def describe(status: "Status", directory: Path | str) -> str:
         lines.append(f"failed: {record.name} after {record.epochs} epochs: {_first_line(record.error)}")
     if status.verdict is not None:
         lines.append(status.verdict)
-        return "\n".join(lines)
+        return "\n".join(map(shown, lines))
     lines.append(
         f"time left: {'not known yet' if status.left_s is None else f'at most about {hours_text(status.left_s)}'}"
     )
     if status.idle_s > QUIET_S:
         lines.append(
             f"nothing was written for {hours_text(status.idle_s)}; if it isn't running any more, go on with: "
-            f"rocore sweep --resume {directory}"
+            f"rocore sweep --resume {shlex.quote(str(directory))}"
         )
-    return "\n".join(lines)
+    return "\n".join(map(shown, lines))
 
 
 def _first_line(error: str | None) -> str:

@@ -170,14 +170,20 @@ def _warn(loaded: "Sweep") -> None:
 
 
 def _show_result(result: "SweepResult") -> None:
+    from shlex import quote
+
+    from rocore import shown
     from tune.progress import format_params
 
-    click.echo(f"best by the search's objective ({result.objective:.4f}): {result.best_name}")
-    click.echo(f"  {format_params(result.best_params)}")
-    click.echo(result.verdict)
-    click.echo(f"report: {result.directory / 'report.html'}")
-    click.echo(f"take its model: rocore export {result.place} --out DIR")
-    click.echo(f"train it again: rocore train {result.directory / 'best_config.yaml'} --out DIR")
+    for line in (
+        f"best by the search's objective ({result.objective:.4f}): {result.best_name}",
+        f"  {format_params(result.best_params)}",
+        result.verdict,
+        f"report: {result.directory / 'report.html'}",
+        f"take its model: rocore export {quote(result.place)} --out DIR",
+        f"train it again: rocore train {quote(str(result.directory / 'best_config.yaml'))} --out DIR",
+    ):
+        click.echo(shown(line))
 
 
 def _replay(directory: Path) -> None:
@@ -205,4 +211,6 @@ def _show_plan(loaded: "Sweep", out: Path, *, as_json: bool) -> None:
 
 
 def _echo(text: str) -> None:
-    click.echo(text, err=True)
+    from rocore import shown
+
+    click.echo(shown(text, lines=True), err=True)

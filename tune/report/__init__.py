@@ -1,22 +1,28 @@
 """The report of a sweep, rebuilt from its directory alone."""
 
 import os
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tune.faults import attempted
 from tune.report.results import Results, read_results
 
 if TYPE_CHECKING:
-    from tune.report.contents import Report
+    from tune.report.contents import Report, Section
 
 
-def write_report(directory: Path) -> None:
+def write_report(directory: Path) -> tuple[str, ...]:
     """Write report.html, report.md, report.tex, results.csv, final.csv and best_config.yaml.
 
     Without a finished trial there is no best_config.yaml; without a final comparison, no final.csv and no report.tex.
 
     Args:
         directory: Sweep directory that holds results.json; config.yaml and environment.json are optional.
+
+    Returns:
+        What the report lacks by a mistake of this program, and why; it says so itself, in its place.
 
     Raises:
         CheckpointError: If results.json is absent, torn or of another version.
@@ -36,6 +42,7 @@ def write_report(directory: Path) -> None:
     _write(directory / "report.md", render_markdown(report))
     _write(directory / "report.tex", latex_table(results))
     _write(directory / "report.html", render_html(report))
+    return report.faults
 
 
 def build(results: Results, has_config: bool) -> "Report":
@@ -49,7 +56,6 @@ def build(results: Results, has_config: bool) -> "Report":
     from tune.report.contents import Report
     from tune.report.pictures_representations import representations_section
 
-    representations, race = representations_section(results), racing.race_section(results)
     data = results.tree.get("data") or {}
     subtitle = [str(results.tree.get("created") or ""), str(data.get("format") or "")]
     subtitle.append(str((results.tree.get("encoder") or {}).get("name") or ""))
@@ -60,20 +66,38 @@ def build(results: Results, has_config: bool) -> "Report":
         verdict=final.verdict(results),
         figures=final.figures(results),
         notes=final.notes(results),
-        sections=(
-            final.final_section(results),
-            *([representations] if representations is not None else []),
-            search.search_section(results),
-            *([race] if race is not None else []),
-            parameters.parameters_section(results),
-            time.stopping_section(results),
-            time.time_section(results),
-            provenance.data_section(results),
-            provenance.environment_section(results),
-            provenance.use_section(results, has_config),
-            provenance.cite_section(),
+        sections=_built(
+            (
+                ("Final comparison", partial(final.final_section, results)),
+                ("How the representations change", partial(representations_section, results)),
+                ("The search", partial(search.search_section, results)),
+                ("The race", partial(racing.race_section, results)),
+                ("What mattered", partial(parameters.parameters_section, results)),
+                ("Early stopping", partial(time.stopping_section, results)),
+                ("Where the time went", partial(time.time_section, results)),
+                ("Data and encoder", partial(provenance.data_section, results)),
+                ("Environment", partial(provenance.environment_section, results)),
+                ("How to use it", partial(provenance.use_section, results, has_config)),
+                ("How to cite the method", provenance.cite_section),
+            )
         ),
     )
+
+
+def _built(sections: "Iterable[tuple[str, Callable[[], Section | None]]]") -> "tuple[Section, ...]":
+    """Build what there is; a section that can't be built says so in its place."""
+    from tune.report.contents import Section
+
+    found = []
+    for number, (title, build_one) in enumerate(sections):
+        section = None
+        with attempted(f"the report's section {title}") as attempt:
+            section = build_one()
+        if attempt.fault:
+            section = Section(f"missing-{number}", title, (), attempt.fault)
+        if section is not None:
+            found.append(section)
+    return tuple(found)
 
 
 def _write(path: Path, text: str | None) -> None:

@@ -3,14 +3,18 @@
 from collections.abc import Sequence
 from itertools import cycle
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from tune.comparison import CURVES, Side, differing_keys, pair, share_data, summaries, verdicts
 from tune.report.contents import Block, Cell, Paragraph, Picture, Pictures, Report, Section, Table, table
 from tune.report.numbers import NO_NUMBER, interval, p_value, score, signed
 from tune.report.pictures_final import title_of
 from tune.report.pictures_search import whole_numbers
-from tune.report.svg import BAD, BEST, INK, PAPER, TRIAL, drawing, legend_above, to_svg
+from tune.report.svg import BAD, BEST, INK, PAPER, TRIAL, drawing, label, legend_above
 from tune.statistics import Comparison, Summary
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
 
 COLORS = (BEST, PAPER, INK, BAD, TRIAL)
 
@@ -84,17 +88,19 @@ def _curves_picture(sides: Sequence[Side], name: str) -> Picture | None:
     curves = [(side.label, side.curves[name]) for side in sides if side.curves[name]]
     if not curves:
         return None
-    with drawing() as (figure, axes):
-        for (label, curve), color in zip(curves, cycle(COLORS)):
+    with drawing(name) as drawn:
+        axes = drawn.axes
+        handles: list[Artist] = []
+        for (name_of_side, curve), color in zip(curves, cycle(COLORS)):
             epochs = sorted(curve)
-            axes.plot(epochs, [fmean(curve[epoch]) for epoch in epochs], color=color, label=label)
+            means = [fmean(curve[epoch]) for epoch in epochs]
+            handles += axes.plot(epochs, means, color=color, label=label(name_of_side))
             low, high = ([limit(curve[epoch]) for epoch in epochs] for limit in (min, max))
             axes.fill_between(epochs, low, high, color=color, alpha=0.15, linewidth=0)
         whole_numbers(axes)
         axes.set_xlabel("Joint epoch")
         axes.set_ylabel(title_of(name))
-        legend_above(axes)
-        svg = to_svg(figure, name)
+        legend_above(axes, handles)
     epochs = sorted({epoch for _, curve in curves for epoch in curve})
     rows = [
         (
@@ -107,6 +113,7 @@ def _curves_picture(sides: Sequence[Side], name: str) -> Picture | None:
         name=name,
         title=f"{title_of(name)} by joint epoch",
         caption="Mean over seeds, and their range. It needs no gold labels.",
-        svg=svg,
+        svg=drawn.svg,
+        fault=drawn.fault,
         table=table(("Joint epoch", *(label for label, _ in curves)), rows),
     )

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 TONES = ("", "best", "paper", "bad", "muted")
+MISSING = "Missing, by a mistake of this program, which is in its log with a traceback: {}"
+"""What stands in the place of a picture or a section that couldn't be made."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture, as inline SVG, and the numbers that it shows."""
+    """A picture, as inline SVG, and the numbers that it shows; one that couldn't be drawn has a fault instead."""
 
     name: str
     title: str
     caption: str
     svg: str
     table: Table
+    fault: str = ""
 
     kind: ClassVar[str] = "picture"
 
@@ -104,11 +107,12 @@ Block = Table | Picture | Pictures | Paragraph | Code
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it."""
+    """A heading and what stands under it; nothing but the fault, where it couldn't be built."""
 
     anchor: str
     title: str
     blocks: tuple[Block, ...]
+    fault: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,16 @@ class Report:
     figures: tuple[Figure, ...]
     notes: tuple[str, ...]
     sections: tuple[Section, ...]
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What isn't there, and why."""
+        blocks = [block for section in self.sections for block in section.blocks]
+        parts: list[Section | Picture] = [*self.sections]
+        for block in blocks:
+            parts += block.pictures if isinstance(block, Pictures) else ()
+            parts += [block] if isinstance(block, Picture) else ()
+        return tuple(f"{part.title}: {part.fault}" for part in parts if part.fault)
 
 
 def cells(texts: Iterable[object]) -> tuple[Cell, ...]:

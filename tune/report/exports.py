@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+import rocore
 from rocore.config import dump_config, make_config, with_overrides
 from tune.report.results import PAPER, Results, values_by_seed
 
@@ -95,7 +96,7 @@ def best_config(results: Results) -> str | None:
         return None
     tree = with_overrides(base, {**params, "data.pseudo_novel": None})
     config = make_config(tree, f"base_config of results.json with the values of {results.best_name}")
-    title = " ".join(results.name.split())
+    title = rocore.visible(results.name)
     lines = [f"# {results.best_name} of the sweep {title}", "# rocore train best_config.yaml --out runs/best"]
     if results.stamp:
         lines.append(f"# {results.stamp}")

@@ -1,8 +1,10 @@
 """report.tex: the final comparison as a table to paste into a paper."""
 
 import math
+import re
 from collections.abc import Sequence
 
+import rocore
 from tune.names import short_keys, short_value
 from tune.report.pictures_final import comparisons
 from tune.report.results import INCREMENTAL, PAPER, Record, Results
@@ -25,6 +27,11 @@ SPECIAL = {
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"{\char34}",  # a bare one is a command where babel is used for German
+    "'": r"\textquotesingle{}",
+    "`": r"\textasciigrave{}",
+    **{character: f"{{{character}}}" for character in "*[]"},  # what \\ before a row takes for its own
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
 SYMBOLS = {"lambda": r"$\lambda$", "sigma": r"$\sigma$", "mu0": r"$\mu_0$", "T": "$T$", "layer": "layer $r$"}
@@ -56,8 +63,9 @@ def latex_table(results: Results) -> str | None:
 
 
 def escape(text: str) -> str:
-    """Return text that LaTeX prints as it is, on one line."""
-    return "".join(SPECIAL.get(character, character) for character in " ".join(text.split()))
+    """Return text that LaTeX prints as it is, on one line; more than Latin letters take LuaLaTeX and a font."""
+    escaped = "".join(SPECIAL.get(character, character) for character in rocore.visible(text))
+    return re.sub("-(?=-)", "-{}", escaped)  # two are a dash
 
 
 def _metrics_table(results: Results, metrics: Sequence[str], label: str, what: str) -> str:

@@ -68,3 +68,8 @@ def times(number: int) -> str:
 def count(value: object) -> str:
     """Thousands apart."""
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def one_line(message: object) -> str:
+    """Return an error's message, whose lines are sentences, on one line."""
+    return " ".join(str(message).split())

@@ -8,7 +8,7 @@ from tune.report.contents import Cell, Picture, table
 from tune.report.numbers import NO_NUMBER, interval, mean_std, p_value, score, signed
 from tune.report.results import PAPER as PAPER_NAME
 from tune.report.results import Record, Results, values_by_seed
-from tune.report.svg import BEST, CARD, GRID, HEIGHT, PAPER, TRIAL, drawing, to_svg
+from tune.report.svg import BEST, CARD, GRID, HEIGHT, PAPER, TRIAL, drawing
 from tune.statistics import Comparison, compare, corrected
 
 
@@ -46,7 +46,8 @@ def seeds_picture(results: Results) -> Picture | None:
     entries = [entry for entry in results.final if values_by_seed(entry, metric)]
     if not entries:
         return None
-    with drawing() as (figure, axes):
+    with drawing("seeds") as drawn:
+        axes = drawn.axes
         for seed in sorted({seed for entry in entries for seed in values_by_seed(entry, metric)}):
             found = [(x, values_by_seed(entry, metric).get(seed)) for x, entry in enumerate(entries)]
             line = [(x, value) for x, value in found if value is not None]
@@ -73,7 +74,6 @@ def seeds_picture(results: Results) -> Picture | None:
         axes.set_xlim(-0.4, len(entries) - 0.35)
         axes.set_ylabel(title_of(metric))
         axes.grid(visible=False, axis="x")
-        svg = to_svg(figure, "seeds")
     rows = [
         (Cell(entry["name"]), str(seed), Cell(score(value), repr(value)))
         for entry in entries
@@ -84,7 +84,8 @@ def seeds_picture(results: Results) -> Picture | None:
         title=f"{title_of(metric)} of every seed",
         caption="A dot is a seed, a line joins the same seed; diamonds are means, bars their 95% intervals "
         "(Student's t).",
-        svg=svg,
+        svg=drawn.svg,
+        fault=drawn.fault,
         table=table(("Configuration", "Seed", title_of(metric)), rows),
     )
 
@@ -110,7 +111,8 @@ def differences_picture(results: Results) -> Picture | None:
     found = comparisons(results)
     if not found:
         return None
-    with drawing(height=min(HEIGHT, 1.6 + 0.55 * len(found))) as (figure, axes):
+    with drawing("differences", height=min(HEIGHT, 1.6 + 0.55 * len(found))) as drawn:
+        axes = drawn.axes
         axes.axvline(0, color=PAPER, linewidth=1.5)
         for y, (name, differences, comparison) in enumerate(reversed(found)):
             color = color_of(results, name)
@@ -125,7 +127,6 @@ def differences_picture(results: Results) -> Picture | None:
         axes.set_ylim(-0.6, len(found) - 0.4)
         axes.set_xlabel(f"{title_of(results.metric)} minus the paper's configuration, same seed")
         axes.grid(visible=False, axis="y")
-        svg = to_svg(figure, "differences")
     rows = [_comparison_row(name, comparison) for name, _, comparison in found]
     many = (
         f" Intervals and p values are corrected for {len(found)} comparisons (Holm)."
@@ -137,7 +138,8 @@ def differences_picture(results: Results) -> Picture | None:
         title="Difference to the paper's configuration",
         caption="A dot is a seed; diamonds are means, bars their 95% intervals (Student's t). "
         f"Right of the line is better than the paper's.{many}",
-        svg=svg,
+        svg=drawn.svg,
+        fault=drawn.fault,
         table=table(
             (
                 "Configuration",

@@ -12,7 +12,7 @@ from tune.report.importances_optuna import Importances
 from tune.report.numbers import score
 from tune.report.pictures_slices import draw_points, scored
 from tune.report.results import Record, Results
-from tune.report.svg import BEST, INK, MUTED, TRIAL, drawing, legend_above, to_svg
+from tune.report.svg import BEST, INK, MUTED, TRIAL, drawing, legend_above
 
 NUM_LEVELS = 8
 
@@ -21,7 +21,8 @@ def importances_picture(results: Results, found: Importances) -> Picture:
     """Draw the share of each searched parameter, its spread, and what chance gives."""
     names = symbols(results.keys)
     ranked = sorted(found.by_key.items(), key=lambda item: item[1].share)
-    with drawing(height=1.3 + 0.42 * len(ranked)) as (figure, axes):
+    with drawing("importances", height=1.3 + 0.42 * len(ranked)) as drawn:
+        axes = drawn.axes
         for y, (_, importance) in enumerate(ranked):
             above = importance.above_chance
             axes.barh(y, importance.share, color=BEST if above else TRIAL, alpha=0.8, height=0.6)
@@ -45,7 +46,6 @@ def importances_picture(results: Results, found: Importances) -> Picture:
         axes.spines["bottom"].set_visible(False)
         axes.grid(visible=False)
         legend_above(axes)
-        svg = to_svg(figure, "importances")
     rows = [
         (
             names.get(key, key),
@@ -63,7 +63,8 @@ def importances_picture(results: Results, found: Importances) -> Picture:
         caption=f"Share of the objective's variance (fANOVA) over {found.trials_used}. Lines: the middle 80% over "
         "trials drawn anew with replacement. A grey bar is no more than shuffled scores give"
         f"{'; with so few trials only a rough hint' if len(found.rows) < 30 else ''}.",
-        svg=svg,
+        svg=drawn.svg,
+        fault=drawn.fault,
         table=table(
             ("Parameter", "Key", "Share", "80% interval", "By chance", "More than chance"),
             rows,
@@ -92,10 +93,11 @@ def contour_picture(results: Results, found: Importances) -> Picture | None:
     from matplotlib.patches import Polygon
 
     names = symbols(results.keys)
-    with drawing() as (figure, axes):
+    levels = np.linspace(surface.values.min(), surface.values.max(), NUM_LEVELS + 1)
+    with drawing("contour") as drawn:
+        axes = drawn.axes
         axes.use_sticky_edges = False  # points on the edge are whole
         axes.margins(0.05)
-        levels = np.linspace(surface.values.min(), surface.values.max(), NUM_LEVELS + 1)
         for index, (low, high) in enumerate(itertools.pairwise(levels)):
             shade = 0.06 + 0.6 * index / (NUM_LEVELS - 1)
             band = axes.contourf(
@@ -109,7 +111,6 @@ def contour_picture(results: Results, found: Importances) -> Picture | None:
         axes.set_ylabel(names[keys[1]])
         axes.grid(visible=False)
         legend_above(axes)
-        svg = to_svg(figure, "contour")
     rows = [
         (
             str(trial["number"]),
@@ -125,7 +126,8 @@ def contour_picture(results: Results, found: Importances) -> Picture | None:
         title=f"Objective over {names[keys[0]]} and {names[keys[1]]}",
         caption=f"Smoothed over {found.trials_used}: {NUM_LEVELS} bands from {span}. The other parameters "
         "vary too. Blank: outside the trials. Filled: complete; hollow: stopped early.",
-        svg=svg,
+        svg=drawn.svg,
+        fault=drawn.fault,
         table=table(("Trial", "State", *(names[key] for key in keys), "Objective"), rows, 2),
     )
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from tune.report.contents import Cell, Picture, table
 from tune.report.numbers import score
 from tune.report.results import Record, Results
-from tune.report.svg import BEST, CARD, PAPER, TRIAL, drawing, legend_above, to_svg
+from tune.report.svg import BEST, CARD, PAPER, TRIAL, drawing, legend_above
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +30,8 @@ def pareto_picture(results: Results) -> Picture | None:
         return None
     names, directions = tree["objectives"], tree["directions"]
     front = pareto_front(trials, directions)
-    with drawing() as (figure, axes):
+    with drawing("pareto") as drawn:
+        axes = drawn.axes
         line = sorted(tuple(map(float, trial["values"])) for trial in front)
         axes.plot(*zip(*line, strict=True), color=BEST, linewidth=1.4, alpha=0.5, label="front")
         for trial in trials:
@@ -38,7 +39,6 @@ def pareto_picture(results: Results) -> Picture | None:
         axes.set_xlabel(_axis(names[0], directions[0]))
         axes.set_ylabel(_axis(names[1], directions[1]))
         legend_above(axes)
-        svg = to_svg(figure, "pareto")
     rows = [
         (
             str(trial["number"]),
@@ -53,7 +53,8 @@ def pareto_picture(results: Results) -> Picture | None:
         caption="Complete trials. No other trial is better than one on the front in one objective without being worse "
         "in the other: which of them is best depends on what is wanted. Early stopping, the race and the final "
         f"comparison go by {names[0]} alone.",
-        svg=svg,
+        svg=drawn.svg,
+        fault=drawn.fault,
         table=table(
             ("Trial", "On the front", *names), rows, 2, tones=["best" if t in front else "" for t in trials]
         ),

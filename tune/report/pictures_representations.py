@@ -1,13 +1,14 @@
 """The paper's Figure 6: novel instances in the plane, at the start, after pre-training and after training."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tune.report.contents import Block, Cell, Paragraph, Picture, Pictures, Section, table
 from tune.report.numbers import NO_NUMBER, score
 from tune.report.results import Results
-from tune.report.svg import drawing, to_svg
+from tune.report.svg import drawing, label
 from tune.representations import FILE, STAGES, Representations
 
 if TYPE_CHECKING:
@@ -16,11 +17,14 @@ if TYPE_CHECKING:
 COLORS = ("#3b82d0", "#e08a1e", "#2f9e6e", "#d0529b", "#8b6fd8", "#8a7a4a")
 """Told apart on light and on dark, and by the marker where colors aren't seen."""
 MARKERS = "os^Dvp"
+TITLE = "How the representations change"
 
 
 def representations_section(results: Results) -> Section | None:
     """Build the picture of h'; None where no run left it."""
     found = results.representations
+    if found is not None and found.fault:
+        return Section("representations", TITLE, (), found.fault)
     if found is None or not found.maps:
         return None
     groups = "their gold relations, which training never saw" if found.gold else "the model's clusters"
@@ -31,28 +35,47 @@ def representations_section(results: Results) -> Section | None:
     )
     pictures = [_picture(found, stage) for stage in STAGES if stage in found.maps]
     blocks: tuple[Block, ...] = (Paragraph(text), Pictures(tuple(pictures), narrow=True))
-    return Section("representations", "How the representations change", blocks)
+    return Section("representations", TITLE, blocks)
 
 
-def draw_stage(axes: "Axes", found: Representations, stage: str) -> None:
-    """Draw the shown instances of one stage, a color and a marker a group."""
+def draw_stage(axes: "Axes", found: Representations, stage: str, named: Callable[[str], str] = label) -> None:
+    """Draw the shown instances of one stage, a color and a marker a group.
+
+    Args:
+        axes: Where.
+        found: What the run left.
+        stage: One of `STAGES`.
+        named: Makes a group's name one for the picture.
+    """
     labels, points = found.labels[found.shown], found.maps[stage]
-    size = 3.6 if len(labels) > 200 else 5.5
+    look: dict[str, Any] = {
+        "markersize": 3.6 if len(labels) > 200 else 5.5,
+        "markeredgewidth": 0,
+        "alpha": 0.75,
+    }
+    handles, names = [], []
     for name, color, marker in zip(_groups(found), COLORS, MARKERS, strict=False):
-        chosen = points[labels == name]
-        axes.plot(
-            *chosen.T, marker, color=color, markersize=size, markeredgewidth=0, alpha=0.75, label=_short(name)
-        )
+        handles += axes.plot(*points[labels == name].T, marker, color=color, **look)
+        names.append(named(name))
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_aspect("equal", adjustable="datalim")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=2, markerscale=1.6, handletextpad=0.2)
+    # Named here, as Matplotlib leaves out curves whose name begins with "_".
+    axes.legend(
+        handles,
+        names,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.01),
+        ncols=2,
+        markerscale=1.6,
+        handletextpad=0.2,
+    )
 
 
 def _picture(found: Representations, stage: str) -> Picture:
-    with drawing(height=4.6, width=4.2) as (figure, axes):
+    with drawing(f"tsne-{stage}", height=4.6, width=4.2) as drawn:
+        axes = drawn.axes
         draw_stage(axes, found, stage)
-        svg = to_svg(figure, f"tsne-{stage}")
     labels, places = found.labels[found.shown], found.maps[stage]
     rows: list[tuple[object, ...]] = []
     for name in _groups(found):
@@ -65,7 +88,8 @@ def _picture(found: Representations, stage: str) -> Picture:
         title=STAGES[stage],
         caption=f"Silhouette of the groups in h': {NO_NUMBER if silhouette is None else score(silhouette)}. "
         f"Every point stands in {FILE}.",
-        svg=svg,
+        svg=drawn.svg,
+        fault=drawn.fault,
         table=table(("Group", "Instances", "Median x", "Median y"), rows),
     )
 
@@ -76,7 +100,3 @@ def _groups(found: Representations) -> list[str]:
 
 def _num_groups(found: Representations) -> int:
     return len(_groups(found))
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 26 else f"{name[:25]}…"

@@ -6,7 +6,7 @@ from tune.report.contents import Cell, Picture, Table, table
 from tune.report.learning_curves import best_so_far, joint_curve, median_trial
 from tune.report.numbers import score
 from tune.report.results import Record, Results
-from tune.report.svg import BAD, BEST, CARD, INK, PAPER, TRIAL, drawing, legend_above, to_svg
+from tune.report.svg import BAD, BEST, CARD, INK, PAPER, TRIAL, drawing, legend_above
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +30,8 @@ def history_picture(results: Results) -> Picture | None:
     trials = results.trials
     if not trials:
         return None
-    with drawing() as (figure, axes):
+    with drawing("history") as drawn:
+        axes = drawn.axes
         line = best_so_far(trials)
         if line:
             axes.step(*zip(*line, strict=True), where="post", color=BEST, linewidth=1.6, label="best so far")
@@ -61,14 +62,14 @@ def history_picture(results: Results) -> Picture | None:
         axes.set_xlabel("Trial")
         axes.set_ylabel("Objective")
         legend_above(axes)
-        svg = to_svg(figure, "history")
     rows = [(str(trial["number"]), str(trial.get("state")), objective_cell(trial)) for trial in trials]
     return Picture(
         name="history",
         title="Objective over trials",
         caption="Trials stopped early show the objective that they were stopped at; they don't move the "
         "best-so-far line.",
-        svg=svg,
+        svg=drawn.svg,
+        fault=drawn.fault,
         table=table(
             ("Trial", "State", "Objective"), rows, 2, tones=[trial_tone(results, trial) for trial in trials]
         ),
@@ -104,7 +105,8 @@ def curves_picture(results: Results) -> Picture | None:
     if not curves:
         return None
     marked = _marked_curves(results)
-    with drawing() as (figure, axes):
+    with drawing("curves") as drawn:
+        axes = drawn.axes
         for number, curve in curves.items():
             if number not in marked:
                 axes.plot(*zip(*curve, strict=True), color=TRIAL, alpha=0.45, linewidth=1)
@@ -117,13 +119,13 @@ def curves_picture(results: Results) -> Picture | None:
         axes.set_xlabel("Epoch")
         axes.set_ylabel("Objective")
         legend_above(axes)
-        svg = to_svg(figure, "curves")
     return Picture(
         name="curves",
         title="Learning curves",
         caption="Joint epochs of every trial; before them, in pre-training, there is nothing to score. "
         "A dot is where a trial ended or was stopped. The median is that of the complete trials.",
-        svg=svg,
+        svg=drawn.svg,
+        fault=drawn.fault,
         table=_curves_table(curves),
     )
 

@@ -9,7 +9,7 @@ from tune.report.contents import Cell, Picture, Table, table
 from tune.report.numbers import score
 from tune.report.pictures_search import objective_cell, trial_tone
 from tune.report.results import B3_F1, Record, Results
-from tune.report.svg import BEST, CARD, INK, PAPER, TRIAL, drawing, legend_above, to_svg
+from tune.report.svg import BEST, CARD, INK, PAPER, TRIAL, drawing, label, legend_above
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +19,8 @@ COMPARABLE = ("pseudo_novel", "oracle")
 """Objectives that are B-cubed F1, as the final metric is."""
 MIN_TREND = 6
 SLICE_HEIGHT = 2.8
+TICK_CHARACTERS, NARROWEST = 60, 8
+"""Characters that fit below a slice, shared by its ticks; a tick's at least."""
 FINAL_CAPTION = "Crosses: B³ F1 of the final comparison on the novel relations, mean and standard deviation."
 
 
@@ -43,20 +45,22 @@ def _slice(results: Results, key: str, index: int) -> Picture | None:
         return None
     name, dimension = symbols(results.keys)[key], results.space.get(key, {})
     positions, labels = _positions(trials, key, dimension)
-    with drawing(height=SLICE_HEIGHT) as (figure, axes):
+    compared = smoothed = False
+    with drawing(f"slice-{index}", height=SLICE_HEIGHT) as drawn:
+        axes = drawn.axes
         draw_points(axes, results, trials, positions)
         compared = _draw_final(axes, results, key) if not labels else False
         is_log = dimension.get("distribution") == "log_uniform"
         smoothed = not labels and _draw_trend(axes, trials, positions, is_log)
         if labels:
-            axes.set_xticks(range(len(labels)), labels)
+            room = max(NARROWEST, TICK_CHARACTERS // len(labels))
+            axes.set_xticks(range(len(labels)), [label(choice, room) for choice in labels])
             axes.grid(visible=False, axis="x")
         elif is_log:
             _log_axis(axes)
         axes.set_xlabel(name if name == key else f"{name}   ({key})")
         axes.set_ylabel("Objective")
         legend_above(axes)
-        svg = to_svg(figure, f"slice-{index}")
     return Picture(
         name=f"slice-{index}",
         title=f"Objective against {name}",
@@ -68,7 +72,8 @@ def _slice(results: Results, key: str, index: int) -> Picture | None:
                 FINAL_CAPTION if compared else "",
             ]
         ).strip(),
-        svg=svg,
+        svg=drawn.svg,
+        fault=drawn.fault,
         table=_table(results, trials, key, name),
     )
 
@@ -188,7 +193,9 @@ def layers_picture(results: Results) -> Picture | None:
         return None
     layers = sorted(by_layer)
     complete = {layer: [t for t in by_layer[layer] if t["state"] == "complete"] for layer in layers}
-    with drawing(height=SLICE_HEIGHT) as (figure, axes):
+    compared = False
+    with drawing("layers", height=SLICE_HEIGHT) as drawn:
+        axes = drawn.axes
         tops = [
             (layer, max(float(t["objective"]) for t in complete[layer]))
             for layer in layers
@@ -207,7 +214,6 @@ def layers_picture(results: Results) -> Picture | None:
         axes.grid(visible=False, axis="x")
         axes.tick_params(axis="x", labelcolor=INK)
         legend_above(axes)
-        svg = to_svg(figure, "layers")
     rows = []
     for layer in layers:
         values = [float(trial["objective"]) for trial in complete[layer]]
@@ -225,6 +231,7 @@ def layers_picture(results: Results) -> Picture | None:
         title="Objective by output layer",
         caption="The layer that is fine-tuned; everything below it is frozen, nothing above it is run. "
         f"Filled: complete; hollow: stopped early. {FINAL_CAPTION if compared else ''}".strip(),
-        svg=svg,
+        svg=drawn.svg,
+        fault=drawn.fault,
         table=table(("Layer", "Trials", "Complete", "Best", "Mean of complete"), rows),
     )

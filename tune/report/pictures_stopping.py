@@ -5,7 +5,7 @@ from tune.report.learning_curves import Agreement, agreements, rungs
 from tune.report.numbers import score, signed
 from tune.report.pictures_search import whole_numbers
 from tune.report.results import Results
-from tune.report.svg import BEST, CARD, MUTED, PAPER, drawing, legend_above, to_svg
+from tune.report.svg import BEST, CARD, MUTED, PAPER, drawing, legend_above
 
 
 def agreement_picture(results: Results) -> Picture | None:
@@ -14,7 +14,8 @@ def agreement_picture(results: Results) -> Picture | None:
     if not found:
         return None
     levels = rungs(results)
-    with drawing(height=2.8) as (figure, axes):
+    with drawing("agreement", height=2.8) as drawn:
+        axes = drawn.axes
         epochs = [agreement.joint_epoch for agreement in found]
         axes.plot(epochs, [agreement.concordant for agreement in found], "o-", color=BEST, markersize=4)
         axes.axhline(0.5, color=MUTED, linewidth=1, linestyle=":", label="chance")
@@ -34,7 +35,6 @@ def agreement_picture(results: Results) -> Picture | None:
         axes.set_xlabel("Joint epoch")
         axes.set_ylabel("Pairs in final order")
         legend_above(axes)
-        svg = to_svg(figure, "agreement")
     num_trials = found[0].num_compared
     num_pairs = num_trials * (num_trials - 1) // 2
     return Picture(
@@ -42,7 +42,8 @@ def agreement_picture(results: Results) -> Picture | None:
         title="How soon the ranking was right",
         caption=f"Share of the {num_pairs} pairs of the {num_trials} complete trials that stood in their final order. "
         "What the stopped trials would have scored isn't known, so that the figure is about those that went on.",
-        svg=svg,
+        svg=drawn.svg,
+        fault=drawn.fault,
         table=table(
             (
                 "Joint epoch",

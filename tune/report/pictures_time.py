@@ -6,7 +6,7 @@ from tune.report.contents import Cell, Picture, table
 from tune.report.numbers import duration
 from tune.report.pictures_search import whole_numbers
 from tune.report.results import Record, Results
-from tune.report.svg import BAD, BEST, INK, MUTED, TRIAL, drawing, legend_above, to_svg
+from tune.report.svg import BAD, BEST, INK, MUTED, TRIAL, drawing, legend_above
 
 STATES = {"complete": "Search: complete", "pruned": "Search: stopped early", "failed": "Search: failed"}
 
@@ -39,7 +39,8 @@ def spent_picture(parts: list[Spent]) -> Picture | None:
     if not whole:
         return None
     colors = {STATES["pruned"]: TRIAL, STATES["failed"]: BAD}
-    with drawing(height=0.7 + 0.42 * len(parts)) as (figure, axes):
+    with drawing("spent", height=0.7 + 0.42 * len(parts)) as drawn:
+        axes = drawn.axes
         for y, part in enumerate(reversed(parts)):
             axes.barh(y, part.seconds, color=colors.get(part.name, BEST), alpha=0.8, height=0.6)
             axes.annotate(
@@ -56,7 +57,6 @@ def spent_picture(parts: list[Spent]) -> Picture | None:
         axes.spines["bottom"].set_visible(False)
         axes.grid(visible=False)
         axes.tick_params(axis="y", labelcolor=INK)
-        svg = to_svg(figure, "spent")
     rows = [
         (part.name, Cell(duration(part.seconds), f"{part.seconds} s"), f"{part.seconds / whole:.1%}")
         for part in parts
@@ -65,7 +65,8 @@ def spent_picture(parts: list[Spent]) -> Picture | None:
         name="spent",
         title="Training time by how it ended",
         caption="Time inside epochs, over all processes.",
-        svg=svg,
+        svg=drawn.svg,
+        fault=drawn.fault,
         table=table(("Spent on", "Time", "Share"), rows),
     )
 
@@ -79,7 +80,8 @@ def time_picture(results: Results) -> Picture | None:
     phases = [_phase_seconds(trial) for trial in trials]
     longest = max(trial["seconds"] for trial in trials)
     unit, word = (60.0, "minutes") if longest > 300 else (1.0, "seconds")
-    with drawing(height=2.6) as (figure, axes):
+    with drawing("time", height=2.6) as drawn:
+        axes = drawn.axes
         pretrain = [seconds[0] / unit for seconds in phases]
         axes.bar(numbers, pretrain, color=MUTED, alpha=0.55, label="pre-training")
         joint = [seconds[1] / unit for seconds in phases]
@@ -89,7 +91,6 @@ def time_picture(results: Results) -> Picture | None:
         axes.set_ylabel(f"Training time, {word}")
         axes.grid(visible=False, axis="x")
         legend_above(axes)
-        svg = to_svg(figure, "time")
     rows = [
         (
             str(trial["number"]),
@@ -103,7 +104,8 @@ def time_picture(results: Results) -> Picture | None:
         name="time",
         title="Training time of every trial",
         caption="Time inside epochs; starting processes and building the cache are not in it.",
-        svg=svg,
+        svg=drawn.svg,
+        fault=drawn.fault,
         table=table(("Trial", "Pre-training", "Joint", "Sum"), rows),
     )
 

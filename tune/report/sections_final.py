@@ -2,7 +2,7 @@
 
 from tune.names import short_value, symbols
 from tune.report.contents import Block, Cell, Figure, Paragraph, Pictures, Section, Table, table
-from tune.report.numbers import duration, interval, p_value, plus_minus, score, signed
+from tune.report.numbers import duration, interval, one_line, p_value, plus_minus, score, signed
 from tune.report.pictures_final import differences_picture, seeds_picture, summary_of, title_of, tone_of
 from tune.report.results import INCREMENTAL, PAPER, SEVEN, Record, Results
 
@@ -187,7 +187,7 @@ def _num_seeds(entry: Record) -> Cell:
 
 def _failures(results: Results) -> list[Block]:
     rows = [
-        (entry["name"], str(failure["seed"]), Cell(str(failure.get("error") or "unknown"), "", "bad"))
+        (entry["name"], str(failure["seed"]), Cell(one_line(failure.get("error") or "unknown"), "", "bad"))
         for entry in results.final
         for failure in entry.get("failed_seeds") or []
     ]

@@ -1,6 +1,7 @@
 """Data, encoder, environment, how to use the result and how to cite the method."""
 
 import json
+import shlex
 from collections.abc import Mapping
 
 from tune.report.contents import Block, Cell, Code, Paragraph, Section, table
@@ -75,7 +76,7 @@ def flatten(tree: Mapping[str, object], prefix: str = "") -> list[tuple[str, str
 
 def use_section(results: Results, has_config: bool) -> Section:
     """Build what to do next."""
-    where, commands = results.directory_name, []
+    where, commands = shlex.quote(results.directory_name), []
     if has_config:
         commands += [
             f"# train the best configuration ({results.best_name}) once more, and use it",
@@ -95,7 +96,7 @@ def use_section(results: Results, has_config: bool) -> Section:
         if has_config
         else ("There is no best_config.yaml, as no trial finished.")
     )
-    text = f"{intro} The commands are run where the folder {where}/ lies."
+    text = f"{intro} The commands are run where the folder {results.directory_name}/ lies."
     return Section("use", "How to use it", (Paragraph(text), Code("\n".join(commands))))
 
 

@@ -1,7 +1,7 @@
 """The race: what the search's best configurations scored on shared splits and seeds, and which were dropped."""
 
 from tune.report.contents import Block, Cell, Paragraph, Section, Table, table
-from tune.report.numbers import NO_NUMBER, p_value, score, signed
+from tune.report.numbers import NO_NUMBER, one_line, p_value, score, signed
 from tune.report.pictures_final import tone_of
 from tune.report.results import Record, Results
 
@@ -13,7 +13,7 @@ def race_section(results: Results) -> Section | None:
         return None
     blocks: list[Block] = [Paragraph(str(race["text"])), _configurations(results, race)]
     if race["failed"]:
-        rows = [(failure["run"], Cell(str(failure["error"]), "", "bad")) for failure in race["failed"]]
+        rows = [(failure["run"], Cell(one_line(failure["error"]), "", "bad")) for failure in race["failed"]]
         blocks.append(table(("Run", "Cause"), rows, 2, caption="Failed runs; each counts as the floor"))
     return Section("race", "The race", tuple(blocks))
 

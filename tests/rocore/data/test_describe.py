@@ -1,8 +1,11 @@
 import numpy as np
+import pytest
 from rich.console import Console
 
 from rocore.data.describe import describe, render
 from rocore.data.instance import Corpus, LoadedData, NovelGold, Sentence, Source
+from rocore.text import shown as visible_name
+from tests.awkward import AWKWARD
 
 
 def data(gold=None):
@@ -64,3 +67,13 @@ def test_render_long_list_says_how_many_are_left_out():
 
 def test_render_no_relations_wanted_shows_the_roles_alone():
     assert "relation" not in shown(data(), num_relations=0).split("head and tail")[1]
+
+
+@pytest.mark.parametrize("name", AWKWARD.values(), ids=AWKWARD)
+def test_tables_show_a_name_as_it_is(name):
+    console = Console(width=20_000, force_terminal=True, color_system=None)
+    loaded = data(gold=[name, None])
+    with console.capture() as capture:
+        console.print(render(describe(loaded), num_relations=10))
+    assert visible_name(name).strip() in capture.get()
+    assert "\x1b" not in capture.get()

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from rocore.commands.main import main
 from rocore.config import load_config
 from rocore.errors import CheckpointError, ConfigError
 from tune.commands.report import report as command
@@ -380,6 +381,23 @@ def test_command_rebuilds_the_report_and_names_it(tree, sweep):
     assert result.exit_code == 0
     assert result.stdout.strip() == str(directory / "report.html")
     assert (directory / "report.html").exists()
+
+
+def test_report_whose_picture_and_section_fail_holds_the_rest_and_says_so(tree, sweep, monkeypatch):
+    def fail(*arguments):
+        raise ZeroDivisionError("<b> by nothing")
+
+    monkeypatch.setattr("tune.report.pictures_search._mark_paper", fail)
+    monkeypatch.setattr("tune.report.sections_time.spent", fail)
+    directory = sweep(tree)
+    done = CliRunner().invoke(main, ["report", str(directory)])
+    assert done.exit_code == 1
+    assert "Objective over trials: ZeroDivisionError" in done.output
+    for name in ("report.html", "report.md"):
+        text = (directory / name).read_text("utf-8")
+        assert text.count("Missing, by a mistake of this program") == 2
+        assert "&lt;b&gt; by nothing" in text
+        assert "Data and encoder" in text
 
 
 def test_environment_comes_from_its_file_where_results_hold_none(tree, sweep):

@@ -5,13 +5,15 @@ import re
 import matplotlib as mpl
 import pytest
 
-from tune.names import run_name, short_keys, symbols
+from rocore.errors import ConfigError
+from tests.awkward import AWKWARD
+from tune.names import file_name, run_name, short_keys, symbols
 from tune.report.contents import Table, cells
 from tune.report.markdown import escape
 from tune.report.numbers import duration, interval, mean_std, p_value, score, signed
 from tune.report.pictures_final import comparisons
 from tune.report.results import Results, values_by_seed
-from tune.report.svg import VARIABLES, drawing, to_svg
+from tune.report.svg import VARIABLES, drawing
 
 DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 
@@ -62,7 +64,25 @@ def test_run_name_is_short_and_a_folder_name():
         "0003", {"loss.center_weight": 0.00512345, "encoder.name": "a/b c", "encoder.output_layer": 4}
     )
     assert name == "0003-lambda=0.00512-name=a_b_c-layer=4"
-    assert len(run_name("0003", {f"key{number}": "x" * 30 for number in range(9)})) <= 120
+
+
+@pytest.mark.parametrize(
+    "text", [*AWKWARD.values(), "..", ".hidden", "", "\udcff", "\u804c" * 200], ids=ascii
+)
+def test_file_name_is_one_that_file_systems_take(text, tmp_path):
+    name = file_name(text)
+    (tmp_path / name).mkdir()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert len(name.encode()) <= 120
+    assert not name.startswith(".")
+    assert name.isprintable()
+
+
+def test_file_name_that_is_cut_tells_long_names_apart():
+    long = "\u804c" * 200
+    names = {file_name(f"{long}{end}") for end in "ab"} | {run_name("0003", {"encoder.name": f"{long}c"})}
+    assert len(names) == 3
+    assert all(len(name.encode()) == pytest.approx(119, abs=1) for name in names)
 
 
 def test_values_by_seed_skips_failed_seeds(tree):
@@ -87,11 +107,11 @@ def test_comparisons_pair_only_seeds_that_both_finished(tree):
 
 def test_svg_takes_its_colors_from_the_page_and_its_ids_from_its_name():
     before = mpl.rcParams["svg.fonttype"]
-    with drawing() as (figure, axes):
+    with drawing("probe") as drawn:
         for color in VARIABLES:
-            axes.plot([1, 2], [2, 1], "o-", color=color)
-        axes.set_title("<b>$x_1$</b>")
-        svg = to_svg(figure, "probe")
+            drawn.axes.plot([1, 2], [2, 1], "o-", color=color)
+        drawn.axes.set_title("<b>$x_1$</b>")
+    svg = drawn.svg
     assert not re.findall(r"#[0-9a-fA-F]{6}", svg)
     assert {f"var(--{name})" for name in VARIABLES.values()} <= set(re.findall(r"var\(--\w+\)", svg))
     assert all(name.startswith("probe-") for name in re.findall(r'\bid="([^"]+)"', svg))
@@ -100,9 +120,24 @@ def test_svg_takes_its_colors_from_the_page_and_its_ids_from_its_name():
 
 
 def test_markdown_escape_keeps_text_text():
-    assert escape("a|b\n<i>_x_</i> `c`") == "a\\|b &lt;i&gt;\\_x\\_&lt;/i&gt; \\`c\\`"
+    assert escape("a|b\n<i>_x_</i> `c`") == "a\\|b\\\\n&lt;i&gt;\\_x\\_&lt;/i&gt; \\`c\\`"
 
 
 def test_table_knows_its_columns_of_numbers():
     table = Table(("name", "x", "why"), (cells(("a", 1, "b")),), num_text=1, num_text_last=1)
     assert [table.is_number(column) for column in range(3)] == [False, True, False]
+
+
+def test_drawing_that_fails_holds_its_fault_and_logs_the_traceback(caplog):
+    with drawing("probe") as drawn:
+        drawn.axes.plot([1], [1, 2])
+    assert drawn.svg == ""
+    assert drawn.fault.startswith("ValueError: x and y")
+    assert "picture probe can't be made" in caplog.text
+    assert "Traceback" in caplog.text
+
+
+@pytest.mark.parametrize("error", [OSError(28, "full"), MemoryError("no room"), ConfigError("no such key")])
+def test_drawing_passes_on_what_is_no_mistake_of_the_program(error):
+    with pytest.raises(type(error), match=r"full|room|key"), drawing("probe"):
+        raise error
