@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from rocore.encoder.source import num_layers
     from rocore.environment import describe_environment
     from rocore.evaluation import Evaluator, Prediction
+    from rocore.outputs import check_file, check_folder, write_atomically
     from rocore.patience import patiently
     from rocore.prediction import Predictor, load_predictor
     from rocore.progress import progress_bars
-    from rocore.run_directory import WHERE_ONLY, RunDirectory, write_atomically, write_json
+    from rocore.run_directory import WHERE_ONLY, RunDirectory, write_json
     from rocore.storage import Storage, is_url
+    from rocore.streams import outlive_readers
     from rocore.training.cost import EpochCost, RunCost, measure_run
     from rocore.training.pack import pack_key, run_packed_epoch
     from rocore.training.run import RunResult, save_run, set_threads, train_run
@@ -47,16 +49,19 @@ _HOMES = {
     "describe_environment": "rocore.environment",
     "Evaluator": "rocore.evaluation",
     "Prediction": "rocore.evaluation",
+    "check_file": "rocore.outputs",
+    "check_folder": "rocore.outputs",
     "patiently": "rocore.patience",
     "Predictor": "rocore.prediction",
     "load_predictor": "rocore.prediction",
     "progress_bars": "rocore.progress",
     "WHERE_ONLY": "rocore.run_directory",
     "RunDirectory": "rocore.run_directory",
-    "write_atomically": "rocore.run_directory",
+    "write_atomically": "rocore.outputs",
     "write_json": "rocore.run_directory",
     "Storage": "rocore.storage",
     "is_url": "rocore.storage",
+    "outlive_readers": "rocore.streams",
     "EpochCost": "rocore.training.cost",
     "RunCost": "rocore.training.cost",
     "measure_run": "rocore.training.cost",
@@ -100,6 +105,8 @@ __all__ = [
     "TrainingTask",
     "build_trunk_cache",
     "cache_root",
+    "check_file",
+    "check_folder",
     "check_task",
     "describe_environment",
     "dump_config",
@@ -109,6 +116,7 @@ __all__ = [
     "make_config",
     "measure_run",
     "num_layers",
+    "outlive_readers",
     "override",
     "pack_key",
     "patiently",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import rocore
 from rocore.config import dump_config
 from rocore.errors import CheckpointError, ConfigError, DiskFullError, SweepError, SweepInterrupted
 from tune import racing, reevaluation
@@ -20,7 +21,7 @@ from tune.remote.sweep import RemoteSweep, opened
 from tune.results import results_tree, write_reports
 from tune.resumption import load_begun
 from tune.retention import Retention
-from tune.sweep_directory import SweepDirectory
+from tune.sweep_directory import STUDY, SweepDirectory, check_is_no_run
 
 if TYPE_CHECKING:
     from tune.trial import Trial
@@ -77,7 +78,6 @@ def run_sweep(
         directory.check_free()
         facts = _prepare(sweep, prepare, echo)
         directory.create()
-        directory.write_text(CONFIG, dump_config(sweep.config))
         return _run(sweep, directory, remote, facts, echo, trainable)
 
 
@@ -106,11 +106,13 @@ def resume_sweep(
         RocoreError: Like `run_sweep`.
     """
     with opened(out) as (directory, remote):
+        check_is_no_run(directory.root)
         if not (directory.root / CONFIG).is_file():
             raise CheckpointError(
                 f"{out} must be a sweep directory that holds {CONFIG}, but it doesn't; "
                 f"start one with `rocore sweep CONFIG --out {out}`"
             )
+        rocore.check_folder(directory.root, "the sweep directory")
         sweep = load_begun(directory.root / CONFIG, overrides or {})
         if num_more:
             num_trials = sweep.config.search.num_trials + num_more
@@ -122,6 +124,9 @@ def resume_sweep(
 
 
 def _prepare(sweep: Sweep, prepare: Callable[[Sweep], Facts], echo: Echo) -> Facts:
+    from tune import ray_backend
+
+    ray_backend.check_temporary(sweep.config.resources)
     local = sweep.config.resources.address is None
     echo(f"preparing data{', encoder and frozen trunks' if local else ' and encoder'}")
     facts = prepare(sweep)
@@ -218,7 +223,7 @@ class _Steps:
             "fingerprints": self.facts.environment.get("fingerprints", {}),
             "files": self.facts.data.get("files", {}),
         }
-        known = self.ledger.state.begin
+        known = self.ledger.state.begin if self.ledger.records else {}
         for what, now in same.items():
             if known and known[what] != now:
                 changed = sorted(k for k in {*now, *known[what]} if now.get(k) != known[what].get(k))
@@ -263,7 +268,7 @@ class _Steps:
         others = Others(
             self.sweep, self.directory.place, self.facts.environment.get("fingerprints", {}), state.learned
         )
-        mirror = StudyMirror(study, self.directory.root / "study.db")
+        mirror = StudyMirror(study, self.directory.root / STUDY)
         with Progress(f"{self.sweep.config.name}: search", num_trials) as progress:
             self._listen(progress, self.trials, study, mirror)
             ray_backend.search(self.given, self.ledger, study, others, self.trainable)

@@ -240,10 +240,11 @@ def test_directory_in_use_is_refused(tmp_path, content):
         target.write_text("x")
     else:
         (target / "trials").mkdir(parents=True)
-    with pytest.raises(
-        ConfigError,
-        match=r"must be new or empty, but .*sweep isn't; choose another with --out, or .* --resume",
-    ):
+    messages = {
+        "file": r"--out must be a folder that can be written, but .*sweep is a file",
+        "folder": r"must be new or empty, but .*sweep isn't; choose another with --out, or .* --resume",
+    }
+    with pytest.raises(ConfigError, match=messages[content]):
         SweepDirectory(target).check_free()
 
 

@@ -10,14 +10,17 @@ from tune.commands.place import ReadSweep
 @click.command()
 @click.argument("directory", type=ReadSweep(models=False))
 def report(directory: Path) -> None:
-    r"""Rebuild the report of the sweep in DIRECTORY from that directory alone.
+    """Rebuild the report of the sweep in DIRECTORY from that directory alone.
 
     Writes report.html, report.md, results.csv, final.csv and best_config.yaml.
 
     \b
     rocore report sweeps/a
     """
+    import rocore
     from tune.report import write_report
 
+    rocore.outlive_readers()
+    rocore.check_folder(directory, "DIRECTORY")
     write_report(directory)
     click.echo(str(directory / "report.html"))
