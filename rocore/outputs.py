@@ -151,7 +151,7 @@ def _fault_of_writing(folder: Path) -> str | None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        return f"{folder}: {error.strerror}"
+        return f"nothing can be written in {folder}: {error.strerror}"
     return None
 
 

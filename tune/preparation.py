@@ -88,8 +88,8 @@ def check_folds(objective: ObjectiveConfig, num_known_relations: int) -> None:
     if folds * hidden > known:
         raise ConfigError(
             f"the groups of hidden relations must be disjoint, but `objective.num_folds` {folds} times "
-            f"`objective.num_relations` {hidden} is more than the {known} known relations; set `objective.num_folds` to at "
-            f"most {known // hidden}, or `objective.num_relations` lower"
+            f"`objective.num_relations` {hidden} is more than the {known} known relations; set the former to at most "
+            f"{known // hidden}, or the latter lower"
         )
 
 

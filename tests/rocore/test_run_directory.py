@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rocore.config import Config, dump_config, make_config, override
-from rocore.errors import CheckpointError, ConfigError
+from rocore.errors import CheckpointError, ConfigError, UnreadableError
 from rocore.evaluation import Prediction
 from rocore.run_directory import KEPT_CHECKPOINTS, RunDirectory, write_atomically, write_json
 from rocore.training.trainer import EpochReport
@@ -245,3 +245,66 @@ def test_write_atomically_that_fails_leaves_the_file_before(tmp_path, monkeypatc
     with pytest.raises(OSError, match="no space left"):
         write_atomically(path, "other")
     assert path.read_text() == '{\n "a": "é"\n}\n'
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize(
+    "left", ["config.yaml", "run.json", "splits.json", "epochs.jsonl", "checkpoints/.epoch-0001.tmp"]
+)
+def test_opened_for_where_no_epoch_was_trained_begins_anew_with_another_configuration(
+    left, resume, directory
+):
+    path = directory.folder / left
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    other = override(Config(), {"seed": 5})
+    assert opened(directory.folder, other, resume=resume).load_config() == other
+    assert not directory.run_file.exists()
+
+
+def test_opened_for_keeps_a_configuration_that_the_user_wrote(tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 3  # mine\n")
+    with pytest.raises(ConfigError, match=r"must be new or empty, but .* holds config\.yaml; name another"):
+        opened(tmp_path)
+    assert (tmp_path / "config.yaml").read_text() == "seed: 3  # mine\n"
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_opened_for_while_another_trains_there_is_refused(resume, directory):
+    with (
+        directory.opened_for(Config(), resume=False),
+        pytest.raises(
+            ConfigError, match=rf"one process at a time may train .*, but process {os.getpid()} on "
+        ),
+    ):
+        opened(directory.folder, resume=resume)
+    assert [path.name for path in directory.folder.iterdir()] == ["config.yaml"]
+
+
+def test_load_config_of_data_that_have_moved_takes_their_new_place(directory):
+    assert directory.load_config({"data.root": "elsewhere"}).data.root == "elsewhere"
+    assert directory.load_config({"encoder.name": "moved"}).encoder.name == "moved"
+    with pytest.raises(
+        ConfigError, match=r"must stay what it is, but --set seed would change it; set only .*data\.root"
+    ):
+        directory.load_config({"seed": 3})
+
+
+@pytest.mark.parametrize("name", ["journal.jsonl", "results.json"])
+def test_load_config_of_a_sweep_directory_says_that_it_is_one(name, directory):
+    (directory.folder / name).touch()
+    with pytest.raises(
+        CheckpointError, match=r"must be a run directory, but is a sweep's; `rocore sweep status "
+    ):
+        directory.load_config()
+
+
+def test_load_checkpoint_that_this_user_may_not_read_is_not_passed_over(directory):
+    class Barred(CountingTrainer):
+        def load(self, folder):
+            raise UnreadableError(f"{folder.name} must be readable")
+
+    directory.save_checkpoint(CountingTrainer(1))
+    with pytest.raises(UnreadableError, match="epoch-0001 must be readable"):
+        directory.load_checkpoint(Barred())

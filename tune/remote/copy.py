@@ -82,8 +82,8 @@ def collect(url: str, target: Path) -> list[str]:
         CheckpointError: If the URL holds no sweep.
         ConfigError: If the target holds something else.
     """
-    stored = _stored(url)
     rocore.check_folder(target, "--to")
+    stored = _stored(url)
     is_free = not target.exists() or (target.is_dir() and not any(target.iterdir()))
     if not is_free and not ((target / FILE).is_file() and stored.startswith(local_journal(target))):
         raise ConfigError(
