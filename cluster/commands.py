@@ -27,6 +27,8 @@ from cluster.places import check_inputs, has_other_nodes, inputs_elsewhere, is_p
 from cluster.running import run_all
 from cluster.sweep_line import SweepLine
 from rocore.config import check_place
+from rocore.outputs import check_folder
+from rocore.streams import outlive_readers
 
 FILES = Path("sweeps/clusters")
 """Where rendered files lie: a folder for each cluster."""
@@ -37,7 +39,7 @@ FILES = Path("sweeps/clusters")
     "refuses; otherwise that of the tool that was run (ray, kubectl, sbatch)."
 )
 def cluster() -> None:
-    r"""Describe clusters, start them, and run sweeps on them.
+    """Describe clusters, start them, and run sweeps on them.
 
     NAME is a file in configs/cluster/ without its ending, or the path of one.
 
@@ -87,11 +89,11 @@ def _line(config: Path | None, out: str | None, overrides: tuple[str, ...]) -> S
 @cluster.command()
 @_name
 @_sweep(required=False)
-@click.option("--to", type=click.Path(file_okay=False, path_type=Path), help="Folder of the files.")
+@click.option("--to", type=click.Path(path_type=Path), help="Folder of the files.")
 def render(
     name: str, config: Path | None, out: str | None, overrides: tuple[str, ...], to: Path | None
 ) -> None:
-    r"""Write the files that start the cluster NAME; with CONFIG and --out, also those that run a sweep.
+    """Write the files that start the cluster NAME; with CONFIG and --out, also those that run a sweep.
 
     \b
     rocore cluster render kubernetes configs/tune/main.yaml --out /mnt/rocore/sweeps/a --to k8s
@@ -99,7 +101,9 @@ def render(
     description = load_description(name)
     files = rendered(description, _line(config, out, overrides))
     check_files(files)
-    for path in write_files(files, to or FILES / description.name):
+    target = to or FILES / description.name
+    check_folder(target, "--to")
+    for path in write_files(files, target):
         click.echo(str(path))
 
 
@@ -117,7 +121,7 @@ def render(
 def check(
     name: str, config: Path | None, out: str | None, overrides: tuple[str, ...], timeout_s: float
 ) -> None:
-    r"""Check the description NAME and what starting it needs, without touching the cluster.
+    """Check the description NAME and what starting it needs, without touching the cluster.
 
     Of an existing cluster, its address is asked to answer. With CONFIG, the sweep's dry run says how many CPU- and
     GPU-hours it will take (its seconds are measured on this machine).
@@ -155,7 +159,7 @@ def check(
 @cluster.command()
 @_name
 def up(name: str) -> None:
-    r"""Start the cluster NAME; again, it brings a running one up to its description.
+    """Start the cluster NAME; again, it brings a running one up to its description.
 
     On ssh, aws and gcp Ray then starts anew: a sweep that runs there ends, and `submit` goes on with it.
 
@@ -170,7 +174,7 @@ def up(name: str) -> None:
 @cluster.command()
 @_name
 def down(name: str) -> None:
-    r"""Give the cluster NAME back; sweeps on its shared folder stay.
+    """Give the cluster NAME back; sweeps on its shared folder stay.
 
     \b
     rocore cluster down aws
@@ -182,7 +186,7 @@ def down(name: str) -> None:
 @_name
 @_sweep(required=True)
 def submit(name: str, config: Path, out: str | None, overrides: tuple[str, ...]) -> None:
-    r"""Run `rocore sweep CONFIG` on the cluster NAME, or go on with the sweep in --out.
+    """Run `rocore sweep CONFIG` on the cluster NAME, or go on with the sweep in --out.
 
     Of a sweep that goes on, --set may change `resources`, `cache` and `trial.checkpoint_share`, but not
     what trials compute.
@@ -204,7 +208,7 @@ def submit(name: str, config: Path, out: str | None, overrides: tuple[str, ...])
 @_name
 @_directory
 def status(name: str, directory: str) -> None:
-    r"""Show how the job of the sweep in DIR stands on the cluster NAME, and how the sweep does.
+    """Show how the job of the sweep in DIR stands on the cluster NAME, and how the sweep does.
 
     \b
     rocore cluster status aws /mnt/efs/rocore/sweeps/a
@@ -217,7 +221,7 @@ def status(name: str, directory: str) -> None:
 @_name
 @_directory
 def logs(name: str, directory: str) -> None:
-    r"""Follow what the sweep in DIR prints; Ctrl-C ends the following, not the sweep, and the same command goes on.
+    """Follow what the sweep in DIR prints; Ctrl-C ends the following, not the sweep, and the same command goes on.
 
     \b
     rocore cluster logs aws /mnt/efs/rocore/sweeps/a
@@ -230,7 +234,7 @@ def logs(name: str, directory: str) -> None:
 @_name
 @_directory
 def stop(name: str, directory: str) -> None:
-    r"""Stop the sweep in DIR cleanly; `submit` with the same --out goes on with it.
+    """Stop the sweep in DIR cleanly; `submit` with the same --out goes on with it.
 
     \b
     rocore cluster stop aws /mnt/efs/rocore/sweeps/a
@@ -242,9 +246,9 @@ def stop(name: str, directory: str) -> None:
 @cluster.command()
 @_name
 @_directory
-@click.option("--to", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder here.")
+@click.option("--to", required=True, type=click.Path(path_type=Path), help="Folder here.")
 def collect(name: str, directory: str, to: Path) -> None:
-    r"""Copy the sweep in DIR from the cluster NAME; again, only what has changed.
+    """Copy the sweep in DIR from the cluster NAME; again, only what has changed.
 
     Every file's SHA-256 is compared on both sides afterwards. Files that a running sweep writes to are copied again, up
     to three times, and named if they still differ then.
@@ -252,6 +256,8 @@ def collect(name: str, directory: str, to: Path) -> None:
     \b
     rocore cluster collect aws /mnt/efs/rocore/sweeps/a --to sweeps/a
     """
+    check_folder(to, "--to")
+    outlive_readers()
     if is_url(directory):
         # Object stores are the sweep's own business.
         _do([[sys.executable, "-m", "rocore", "sweep", "collect", directory, "--to", str(to)]])
@@ -280,6 +286,7 @@ def _actions(
 ) -> Actions:
     """Render the files anew, where the kind has some, so that they are always the description's; pack the project."""
     folder = FILES / description.name
+    check_folder(folder, f"{FILES}, where the cluster's files lie,")
     if isinstance(description, RemoteCluster) and not (
         line is None and isinstance(description, SlurmCluster)
     ):
@@ -299,4 +306,5 @@ def _warn(description: ClusterDescription) -> None:
 
 
 def _do(commands: list[list[str]]) -> None:
+    outlive_readers()
     click.get_current_context().exit(run_all(commands))

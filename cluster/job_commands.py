@@ -78,7 +78,7 @@ def runtime_environment(package: Path | None, packages: str) -> dict[str, Any]:
 @_environment
 @click.argument("command")
 def submit(url: str, directory: str, package: Path | None, packages: str, command: str) -> None:
-    r"""Run COMMAND, a shell's, as the next attempt at the sweep in DIR; refused while one runs.
+    """Run COMMAND, a shell's, as the next attempt at the sweep in DIR; refused while one runs.
 
     \b
     rocore cluster job submit /mnt/sweeps/a 'rocore sweep --resume /mnt/sweeps/a'
@@ -90,7 +90,7 @@ def submit(url: str, directory: str, package: Path | None, packages: str, comman
 @job.command()
 @_server
 def logs(url: str, directory: str) -> None:
-    r"""Follow what the newest attempt at the sweep in DIR prints, from its beginning; Ctrl-C ends the following alone.
+    """Follow what the newest attempt at the sweep in DIR prints, from its beginning; Ctrl-C ends the following alone.
 
     \b
     rocore cluster job logs /mnt/sweeps/a
@@ -112,7 +112,7 @@ def logs(url: str, directory: str) -> None:
 @_environment
 @click.argument("command", required=False)
 def status(url: str, directory: str, package: Path | None, packages: str, command: str | None) -> None:
-    r"""Show the attempts at the sweep in DIR, and how the sweep stands.
+    """Show the attempts at the sweep in DIR, and how the sweep stands.
 
     Where that can't be told from here, the cluster runs COMMAND to tell, as a short job.
 
@@ -134,7 +134,7 @@ def status(url: str, directory: str, package: Path | None, packages: str, comman
 @job.command()
 @_server
 def stop(url: str, directory: str) -> None:
-    r"""Stop the sweep in DIR cleanly, and wait for its end; the last lines that it printed are shown.
+    """Stop the sweep in DIR cleanly, and wait for its end; the last lines that it printed are shown.
 
     \b
     rocore cluster job stop /mnt/sweeps/a

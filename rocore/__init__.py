@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from rocore.encoder.source import num_layers
     from rocore.environment import describe_environment
     from rocore.evaluation import Evaluator, Prediction
+    from rocore.outputs import check_file, check_folder, write_atomically
     from rocore.patience import patiently
     from rocore.prediction import Predictor, load_predictor
     from rocore.progress import progress_bars
-    from rocore.run_directory import WHERE_ONLY, RunDirectory, write_atomically, write_json
+    from rocore.run_directory import WHERE_ONLY, RunDirectory, write_json
     from rocore.storage import Storage, is_url
+    from rocore.streams import outlive_readers
     from rocore.text import shortened, shown, visible
     from rocore.training.cost import EpochCost, RunCost, measure_run
     from rocore.training.pack import pack_key, run_packed_epoch
@@ -49,16 +51,19 @@ _HOMES = {
     "describe_environment": "rocore.environment",
     "Evaluator": "rocore.evaluation",
     "Prediction": "rocore.evaluation",
+    "check_file": "rocore.outputs",
+    "check_folder": "rocore.outputs",
     "patiently": "rocore.patience",
     "Predictor": "rocore.prediction",
     "load_predictor": "rocore.prediction",
     "progress_bars": "rocore.progress",
     "WHERE_ONLY": "rocore.run_directory",
     "RunDirectory": "rocore.run_directory",
-    "write_atomically": "rocore.run_directory",
+    "write_atomically": "rocore.outputs",
     "write_json": "rocore.run_directory",
     "Storage": "rocore.storage",
     "is_url": "rocore.storage",
+    "outlive_readers": "rocore.streams",
     "shortened": "rocore.text",
     "shown": "rocore.text",
     "visible": "rocore.text",
@@ -107,6 +112,8 @@ __all__ = [
     "build_trunk_cache",
     "cache_root",
     "check_encoder",
+    "check_file",
+    "check_folder",
     "check_task",
     "describe_environment",
     "dump_config",
@@ -116,6 +123,7 @@ __all__ = [
     "make_config",
     "measure_run",
     "num_layers",
+    "outlive_readers",
     "override",
     "pack_key",
     "patiently",

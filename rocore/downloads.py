@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rocore.errors import StorageAwayError, StorageError
+from rocore.outputs import check_folder, write_atomically
 from rocore.storage import Choice, Storage, every, sha256
 
 SHOWN = 10
@@ -34,10 +35,12 @@ def fetch_folder(url: str, wanted: Choice = every) -> Path:
         wanted: Told a file's name in it; other files stay where they are.
 
     Raises:
+        ConfigError: If the cache can't be written.
         StorageError: If there is nothing, or what is there can't be read or isn't what it should be.
     """
     storage = Storage.at(url)
     folder = cache_root(None) / "downloads" / hashlib.sha256(url.encode()).hexdigest()[:24]
+    check_folder(folder, "the cache (ROCORE_CACHE)")
     folder.mkdir(parents=True, exist_ok=True)
     try:
         manifest = storage.manifest()  # before the lock: while the store is away, all wait at once
@@ -70,9 +73,7 @@ def _bring(storage: Storage, manifest: dict[str, str] | None, folder: Path, want
         log.warning("%s was not put there by `rocore data push`: its files aren't checked", storage.url)
         return
     storage.pull(folder, skip=lambda name: not wanted(name))
-    temporary = folder.with_suffix(".json.tmp")
-    temporary.write_text(json.dumps(manifest), encoding="utf-8")
-    temporary.replace(folder.with_suffix(".json"))
+    write_atomically(folder.with_suffix(".json"), json.dumps(manifest))
 
 
 def _was_checked(folder: Path, wanted: Choice) -> bool:

@@ -31,6 +31,10 @@ class CheckpointError(RocoreError, RuntimeError):
     """A checkpoint or run directory that is absent, torn or belongs to another configuration."""
 
 
+class UnreadableError(CheckpointError):
+    """A checkpoint that is there, but that this user may not read; no other one is taken in its place."""
+
+
 class DivergedError(RocoreError, RuntimeError):
     """Training met a loss that isn't a finite number."""
 

@@ -1,6 +1,6 @@
 """A trained run applied to new sentences."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from rocore.encoder.output_layer import OutputLayer
 from rocore.encoder.source import Encoder, load_for
 from rocore.encoder.tokens import TokenBank, TokenStore
 from rocore.encoder.trunk import hidden_states, resolve_precision
-from rocore.errors import CheckpointError
+from rocore.errors import CheckpointError, UnreadableError
 from rocore.model import RoCORE
 from rocore.run_directory import RunDirectory
 from rocore.training.state import MODEL, load_state
@@ -83,15 +83,22 @@ class Predictor:
         return SentencePrediction(chosen - len(self.known_relations), None, probability)
 
 
-def load_predictor(folder: Path, device: str = "auto") -> Predictor:
+def load_predictor(
+    folder: Path, device: str = "auto", overrides: Mapping[str, Any] | None = None
+) -> Predictor:
     """Load the newest whole checkpoint of a run directory.
+
+    Args:
+        folder: The run directory.
+        device: As `train.device`; the run's own isn't looked at.
+        overrides: As of `RunDirectory.load_config`: its encoder may have moved.
 
     Raises:
         CheckpointError: If the folder is no run directory or holds no whole checkpoint.
         EncoderError: If the encoder can't be found any more, or isn't whole.
     """
     directory = RunDirectory(folder)
-    config, run = directory.load_config(), directory.read_run()
+    config, run = directory.load_config(overrides), directory.read_run()
     weights = _newest_weights(directory)
     encoder = load_for(config.encoder)
     if encoder.fingerprint != run["fingerprints"]["encoder"]:
@@ -117,6 +124,8 @@ def _newest_weights(directory: RunDirectory) -> dict[str, Any]:
     for folder in reversed(directory.checkpoint_folders()):
         try:
             return load_state(folder)[0][MODEL]
+        except UnreadableError:
+            raise
         except CheckpointError:
             continue
     raise CheckpointError(

@@ -1,9 +1,14 @@
-"""What libraries are told through the environment: by the `rocore` command, and in each of a sweep's workers.
+"""The process and what it runs in: what libraries are told through the environment, and what it can't do without.
 
-Workers on other nodes don't inherit the command's environment.
+The `rocore` command and each of a sweep's workers tell them: workers on other nodes don't inherit its environment.
 """
 
+import errno
 import os
+import sys
+from pathlib import Path
+
+from rocore.errors import ConfigError, DiskFullError, RocoreError
 
 ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",  # its threads deadlock after a fork, and trials share the cores
@@ -25,3 +30,39 @@ def set_environment() -> None:
     """Set what isn't set yet; libraries that are imported already may not see it."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+
+
+def check_surroundings() -> None:
+    """Refuse a process that relative paths mean nothing to.
+
+    Raises:
+        ConfigError: If its working directory was removed.
+    """
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise ConfigError(
+            f"the working directory must be there, but {error.strerror}; change to another folder (cd)"
+        ) from error
+
+
+def explain(error: Exception) -> RocoreError | None:
+    """Return what users can do about an error of the system; None where that isn't known."""
+    if isinstance(error, OSError):
+        where = error.filename or "a file"
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return ConfigError(
+                f"{where} must be open to this user, but: {error.strerror}; have it allowed, or name another place"
+            )
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return DiskFullError(f"{where} must have room, but: {error.strerror}; free some, then go on")
+    if isinstance(error, RuntimeError) and "home directory" in str(error):
+        return ConfigError(
+            "a path with ~, and the cache's by default, needs a home, but this user has none; set HOME, or name "
+            "folders in full (the cache's by ROCORE_CACHE or `cache.root`)"
+        )
+    if isinstance(error, UnicodeEncodeError) and sys.getfilesystemencoding() != "utf-8":
+        return ConfigError(
+            f"names of files must be {error.encoding} in this locale, but {error.object!r} isn't; set PYTHONUTF8=1"
+        )
+    return None

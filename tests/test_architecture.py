@@ -27,7 +27,7 @@ PUBLIC_TO_TUNE = {
     "rocore.commands.options",
 }
 """Modules of rocore/ that tune/ may import."""
-PUBLIC_TO_CLUSTER = {"rocore.config", "rocore.errors"}
+PUBLIC_TO_CLUSTER = {"rocore.config", "rocore.errors", "rocore.outputs", "rocore.streams"}
 """Modules of rocore/ that cluster/ may import."""
 
 

@@ -126,10 +126,14 @@ def csv_rows(sides: Sequence[Side]) -> Iterator[tuple[object, ...]]:
 
 
 def _read_side(directory: Path) -> Side:
+    is_sweep = any((directory / name).is_file() for name in (FILE, "results.json"))
+    if not is_sweep and not (directory / "config.yaml").is_file():
+        raise CheckpointError(
+            f"{directory} must be a complete sweep or a finished run, but is neither; give the --out of a "
+            "`rocore sweep` or `rocore train`"
+        )
     try:
-        if (directory / "results.json").is_file():
-            return _read_sweep(directory)
-        return _read_run(directory)
+        return _read_sweep(directory) if is_sweep else _read_run(directory)
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise CheckpointError(
             f"{directory} must be a complete sweep or a finished run, but {type(error).__name__}: {error}; "

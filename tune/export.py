@@ -1,6 +1,7 @@
 """Trained models with all that is needed to use and to judge them: run directories with a model card."""
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import rocore
-from rocore.errors import CheckpointError, ConfigError
+from rocore.errors import CheckpointError, ConfigError, UnreadableError
+from tune.journal import FILE
 from tune.model_card import render_card
 
 COPIED = ("config.yaml", "run.json", "splits.json", "metrics.json", "predictions.jsonl")
@@ -47,9 +49,10 @@ def export(directory: Path, out: Path, num_best: int = 1) -> list[Path]:
         ConfigError: If `out` is in use, or the sweep compared fewer configurations.
         CheckpointError: If a model isn't there.
     """
+    rocore.check_folder(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"--out must be new or empty, but {out} isn't; choose another")
-    is_sweep = (directory / "results.json").is_file()
+    is_sweep = any((directory / name).is_file() for name in (FILE, "results.json"))
     models = (
         _models_of_sweep(directory, num_best) if is_sweep else [Model(directory.resolve().name, directory)]
     )
@@ -68,13 +71,14 @@ def export(directory: Path, out: Path, num_best: int = 1) -> list[Path]:
 
 
 def _models_of_sweep(directory: Path, num_best: int) -> list[Model]:
-    results = json.loads((directory / "results.json").read_text(encoding="utf-8"))
-    final = results["final"]
-    if results["status"] != "complete":
+    path = directory / "results.json"
+    results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if results.get("status") != "complete":
         raise CheckpointError(
             f"a sweep must be complete to be exported, but {directory} isn't; see `rocore sweep status {directory}`, "
             f"and go on with `rocore sweep --resume {directory}`"
         )
+    final = results["final"]
     if num_best > len(final):
         raise ConfigError(
             f"--best must be at most {len(final)}, the configurations of the final comparison, but is {num_best}; "
@@ -104,4 +108,7 @@ def _newest_checkpoint(folder: Path) -> Path:
             f"{folder} must be a sweep directory, or a run directory with a checkpoint, but is neither; "
             "give the --out of a `rocore sweep` or `rocore train`"
         )
+    for file in found[-1].iterdir():
+        if not os.access(file, os.R_OK):
+            raise UnreadableError(f"{file} must be readable, but: Permission denied; have its owner allow it")
     return found[-1]

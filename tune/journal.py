@@ -5,7 +5,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,11 +34,11 @@ class Journal:
         """
         self.path, self._sink = path, sink
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         self._failure: DiskFullError | StorageError | None = None
         try:
             self._lock()
-            self.events, whole = _parse(path)
+            self.events, whole = parse_events(path.read_bytes(), str(path))
             os.ftruncate(self._file, whole)
         except BaseException:
             self.close()
@@ -112,12 +112,17 @@ def read_events(path: Path) -> list[Event]:
         CheckpointError: If it is absent, or a line before the last one is corrupt.
     """
     try:
-        return _parse(path)[0]
+        return parse_events(path.read_bytes(), str(path))[0]
     except FileNotFoundError as error:
         raise CheckpointError(
             f"{path.parent} must be a sweep directory that holds {path.name}, but it doesn't; "
             f"start one with `rocore sweep CONFIG --out {path.parent}`"
         ) from error
+
+
+def has_trials(events: Iterable[Event]) -> bool:
+    """Tell whether a sweep has tried anything yet."""
+    return any(event["event"] == "ask" for event in events)
 
 
 def is_disk_full(error: BaseException | None) -> bool:
@@ -132,9 +137,13 @@ def is_disk_full(error: BaseException | None) -> bool:
     return False
 
 
-def _parse(path: Path) -> tuple[list[Event], int]:
-    """Return the events and the length of the whole lines, in bytes."""
-    lines = path.read_bytes().splitlines(keepends=True)
+def parse_events(content: bytes, name: str) -> tuple[list[Event], int]:
+    """Return the events of a journal, which errors call by `name`, and the length of its whole lines, in bytes.
+
+    Raises:
+        CheckpointError: If a line before the last one is corrupt.
+    """
+    lines = content.splitlines(keepends=True)
     events: list[Event] = []
     length = 0
     for number, line in enumerate(lines, start=1):
@@ -146,7 +155,7 @@ def _parse(path: Path) -> tuple[list[Event], int]:
             if number == len(lines):
                 break
             raise CheckpointError(
-                f"{path} must hold one JSON object a line, but line {number} is corrupt ({error}); "
+                f"{name} must hold one JSON object a line, but line {number} is corrupt ({error}); "
                 "restore the file from a copy, or start the sweep anew in another directory"
             ) from error
         events.append(dict(event))

@@ -150,7 +150,7 @@ class Records:
         """Take one event in."""
         kind, at = event["event"], float(event["at"])
         if kind == "begin":
-            self.begin = event
+            self.begin, self.precision, self.learned = event, None, []
         elif kind == "ask":
             names = ("name", "number", "params", "role", "seed")
             self.by_name[event["name"]] = TrialRecord(**{name: event[name] for name in names})
@@ -272,8 +272,8 @@ class Ledger:
         return [event for event in self.journal.events if event.get("name") in names]
 
     def begin(self, facts: Mapping[str, Any]) -> None:
-        """Note what the sweep runs on, once, and that a session begins."""
-        if not self.state.begin:
+        """Note what the sweep runs on, anew until it has tried something, and that a session begins."""
+        if not self.records:
             self._write("begin", **facts)
         self._write("session")
 

@@ -9,7 +9,7 @@ import rocore
 from rocore.config import Config, override
 from rocore.data.instance import Corpus
 from rocore.errors import ConfigError
-from tune.config import Sweep
+from tune.config import ObjectiveConfig, Sweep
 from tune.objective import pseudo_novel_configs
 from tune.space import trunk_configs
 from tune.specification import trial_base
@@ -46,6 +46,7 @@ def prepare_sweep(sweep: Sweep) -> Facts:
             "objective `oracle` needs gold of novel instances, but there is none; use pseudo_novel"
         )
     if objective.name == "pseudo_novel":
+        check_folds(objective, checked.corpus.num_known_relations)
         for fold in pseudo_novel_configs(base, objective):
             rocore.check_task(fold)
     groups = trunk_groups(sweep)
@@ -68,6 +69,31 @@ def prepare_sweep(sweep: Sweep) -> Facts:
         precision=rocore.settle_precision(base) if local else None,
         on_nodes=not local,
     )
+
+
+def check_folds(objective: ObjectiveConfig, num_known_relations: int) -> None:
+    """Refuse an objective that hides more relations than there are.
+
+    Raises:
+        ConfigError: If it does.
+    """
+    hidden, folds, known = objective.num_relations, objective.num_folds, num_known_relations
+    if known < 4:
+        raise ConfigError(
+            f"objective `pseudo_novel` needs 4 known relations, 2 of them to be hidden, but there are {known}; set "
+            "`objective.name` to internal"
+        )
+    if known < hidden + 2:
+        raise ConfigError(
+            f"at least 2 relations must stay known, but `objective.num_relations` hides {hidden} of {known}; "
+            f"set it to at most {known - 2}"
+        )
+    if folds * hidden > known:
+        raise ConfigError(
+            f"the groups of hidden relations must be disjoint, but `objective.num_folds` {folds} times "
+            f"`objective.num_relations` {hidden} is more than the {known} known relations; set the former to at most "
+            f"{known // hidden}, or the latter lower"
+        )
 
 
 def trunk_groups(sweep: Sweep) -> list[tuple[Config, list[int]]]:

@@ -34,6 +34,8 @@ from tune.sweep_directory import RAY, SweepDirectory
 from tune.trial import Trial
 
 START_TRIES = 3
+LONGEST_TEMPORARY = 107 - len("/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
+"""Bytes: what the system's 107 of a socket's path leave."""
 MOST_AT_ONCE = 1000
 """Tune's own limit where the cluster's room decides; Tune takes no limit for one trial at a time."""
 QUIET = {
@@ -59,8 +61,7 @@ def ray_session(resources: ResourcesConfig, log_folder: Path) -> Iterator[None]:
         os.environ.setdefault(name, value)
     quiet_optuna()
     own = resources.address is None
-    # Ray's socket paths must be short.
-    temporary = Path(resources.temp_dir or Path(tempfile.gettempdir()) / f"rt-{uuid.uuid4().hex[:8]}")
+    temporary = _temporary(resources)
     with _log_to(log_folder / "driver.log"):
         try:
             _connect(resources, temporary)
@@ -71,6 +72,37 @@ def ray_session(resources: ResourcesConfig, log_folder: Path) -> Iterator[None]:
             ray.shutdown()
             if own and resources.temp_dir is None:
                 shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_temporary(resources: ResourcesConfig) -> None:
+    """Refuse a folder for the files of a Ray of our own that can't be written, or is too long for its sockets.
+
+    Raises:
+        ConfigError: If it can't be used.
+    """
+    if resources.address is not None:
+        return
+    try:
+        temporary = _temporary(resources)
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"Ray needs a folder for its files, but: {error.strerror}; set `resources.temp_dir` to a short folder"
+        ) from error
+    rocore.check_folder(temporary, "`resources.temp_dir`, or TMPDIR,")
+    num_bytes = len(os.fsencode(temporary))
+    if num_bytes > LONGEST_TEMPORARY:
+        raise ConfigError(
+            f"the folder of Ray's files must have at most {LONGEST_TEMPORARY} bytes in its name, as sockets lie in it, "
+            f"but {temporary} has {num_bytes}; set `resources.temp_dir` to a short folder "
+            "(--set resources.temp_dir=/tmp/ray-NAME)"
+        )
+
+
+def _temporary(resources: ResourcesConfig) -> Path:
+    """Return the folder of a local Ray's files."""
+    if resources.temp_dir is not None:
+        return Path(resources.temp_dir).expanduser().absolute()
+    return Path(tempfile.gettempdir()) / f"rt-{uuid.uuid4().hex[:8]}"
 
 
 def check_resources(resources: ResourcesConfig, available: Mapping[str, float]) -> None:

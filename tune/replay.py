@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import rocore
 from rocore.errors import CheckpointError
 from tune.config import Sweep, load_sweep
 from tune.journal import FILE, Event, read_events
@@ -18,7 +19,7 @@ from tune.ray_scheduler import make_scheduler
 from tune.simulation import Method, compare_methods, ray_trial
 from tune.space import joint_budget
 from tune.surrogate import Curve, Surrogate
-from tune.sweep_directory import SweepDirectory
+from tune.sweep_directory import SweepDirectory, check_is_no_run
 
 NUM_SEEDS = 10
 BUDGET = 2
@@ -69,6 +70,8 @@ def replay_sweep(directory: Path, *, num_seeds: int = NUM_SEEDS, echo: Callable[
         CheckpointError: If the directory holds no sweep, or too few trials.
     """
     quiet_optuna()
+    check_is_no_run(directory)
+    rocore.check_folder(directory, "--replay")
     sweep, trials = read_sweep(directory)
     journal = directory / FILE
     agreement = check_record(sweep, read_events(journal)) if journal.exists() else None

@@ -11,9 +11,9 @@ from rocore.errors import ConfigError
 from tune.config import Sweep
 from tune.objective import pseudo_novel_configs
 from tune.plan import Capacity, EncoderCost, Plan, find_faults, make_plan
-from tune.preparation import by_output_layer
+from tune.preparation import by_output_layer, check_folds
 from tune.space import trunk_configs
-from tune.specification import search_spec
+from tune.specification import search_spec, trial_base
 
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
@@ -41,6 +41,9 @@ def measure_costs(sweep: Sweep) -> list[EncoderCost]:
     Raises:
         RocoreError: If data, encoder or objective can't be used, or training diverges.
     """
+    objective = sweep.config.objective
+    if objective.name == "pseudo_novel":
+        check_folds(objective, rocore.check_task(trial_base(sweep)).corpus.num_known_relations)
     spec = search_spec(sweep, 0, sweep.paper)
     rocore.set_threads(spec["num_threads"])
     base = make_config(spec["config"], "the paper's configuration")
@@ -61,6 +64,7 @@ def count_concurrent(sweep: Sweep) -> int:
         num_gpus = len(rocore.describe_environment()["gpus"])
         here = {"CPU": float(os.cpu_count() or 1), "GPU": float(num_gpus)}
         ray_backend.check_resources(resources, here)
+        ray_backend.check_temporary(resources)
         return ray_nodes.concurrency(resources, [here])
     with tempfile.TemporaryDirectory() as folder, ray_backend.ray_session(resources, Path(folder)):
         return ray_nodes.concurrency(resources, ray_nodes.node_resources())

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import rocore
 from rocore.config import dump_config
 from rocore.errors import CheckpointError, ConfigError, DiskFullError, SweepError, SweepInterrupted
 from tune import racing, reevaluation
@@ -21,7 +22,7 @@ from tune.remote.sweep import RemoteSweep, opened
 from tune.results import results_tree, write_reports
 from tune.resumption import load_begun
 from tune.retention import Retention
-from tune.sweep_directory import SweepDirectory
+from tune.sweep_directory import STUDY, SweepDirectory, check_is_no_run
 from tune.verdict import judge
 
 if TYPE_CHECKING:
@@ -79,7 +80,6 @@ def run_sweep(
         directory.check_free()
         facts = _prepare(sweep, prepare, echo)
         directory.create()
-        directory.write_text(CONFIG, dump_config(sweep.config))
         return _run(sweep, directory, remote, facts, echo, trainable)
 
 
@@ -108,11 +108,13 @@ def resume_sweep(
         RocoreError: Like `run_sweep`.
     """
     with opened(out) as (directory, remote):
+        check_is_no_run(directory.root)
         if not (directory.root / CONFIG).is_file():
             raise CheckpointError(
                 f"{out} must be a sweep directory that holds {CONFIG}, but it doesn't; "
                 f"start one with `rocore sweep CONFIG --out {out}`"
             )
+        rocore.check_folder(directory.root, "the sweep directory")
         sweep = load_begun(directory.root / CONFIG, overrides or {})
         if num_more:
             num_trials = sweep.config.search.num_trials + num_more
@@ -124,6 +126,9 @@ def resume_sweep(
 
 
 def _prepare(sweep: Sweep, prepare: Callable[[Sweep], Facts], echo: Echo) -> Facts:
+    from tune import ray_backend
+
+    ray_backend.check_temporary(sweep.config.resources)
     local = sweep.config.resources.address is None
     echo(f"preparing data{', encoder and frozen trunks' if local else ' and encoder'}")
     facts = prepare(sweep)
@@ -221,7 +226,7 @@ class _Steps:
             "fingerprints": self.facts.environment.get("fingerprints", {}),
             "files": self.facts.data.get("files", {}),
         }
-        known = self.ledger.state.begin
+        known = self.ledger.state.begin if self.ledger.records else {}
         for what, now in same.items():
             if known and known[what] != now:
                 changed = sorted(k for k in {*now, *known[what]} if now.get(k) != known[what].get(k))
@@ -266,7 +271,7 @@ class _Steps:
         others = Others(
             self.sweep, self.directory.place, self.facts.environment.get("fingerprints", {}), state.learned
         )
-        mirror = StudyMirror(study, self.directory.root / "study.db")
+        mirror = StudyMirror(study, self.directory.root / STUDY)
         with Progress(f"{self.sweep.config.name}: search", num_trials) as progress:
             self._listen(progress, self.trials, study, mirror)
             ray_backend.search(self.given, self.ledger, study, others, self.trainable)

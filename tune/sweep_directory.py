@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rocore
-from rocore.errors import ConfigError
+from rocore.errors import CheckpointError, ConfigError
 from tune.checkpoints import Checkpoints, LocalCheckpoints, StoredCheckpoints
+from tune.journal import FILE, Journal, has_trials
 
 if TYPE_CHECKING:
     from tune.ledger import TrialRecord
@@ -19,6 +20,24 @@ RAY = "ray"
 """Tune's own folder in it."""
 MODEL = "checkpoints"
 """A model's folder in that of its run."""
+STUDY = "study.db"
+LINK = "remote.json"
+"""In the driver's copy of a sweep on an object store: which URL it is the copy of."""
+LEFT_BEFORE_TRIALS = {FILE, "config.yaml", "environment.json", RAY, STUDY, LINK}
+"""What a sweep may have left that ended before it tried anything."""
+
+
+def check_is_no_run(directory: Path) -> None:
+    """Refuse a run directory where a sweep's is wanted.
+
+    Raises:
+        CheckpointError: If it is one.
+    """
+    if (directory / "run.json").is_file() or (directory / "epochs.jsonl").is_file():
+        raise CheckpointError(
+            f"{directory} must be a sweep directory, but is a run's; `rocore evaluate {directory}` shows its figures, "
+            f"and `rocore compare {directory} OTHER` sets it beside others"
+        )
 
 
 class SweepDirectory:
@@ -50,12 +69,20 @@ class SweepDirectory:
             self.storage.remove(f"{_name(record)}/{MODEL}")
 
     def check_free(self) -> None:
-        """Refuse a folder that holds something.
+        """Refuse a folder that can't be written or holds something; what a sweep that tried nothing left is nothing.
 
         Raises:
-            ConfigError: If it does.
+            ConfigError: If it does, or if another process runs a sweep there.
         """
-        if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
+        rocore.check_folder(self.root)
+        if not self.root.is_dir():
+            return
+        journal = self.root / FILE
+        is_begun, ours = False, set()
+        if journal.is_file():
+            with Journal(journal) as opened:
+                is_begun, ours = has_trials(opened.events), LEFT_BEFORE_TRIALS
+        if is_begun or any(path.name not in ours for path in self.root.iterdir()):
             raise ConfigError(
                 f"the sweep directory must be new or empty, but {self.place} isn't; choose another with --out, or "
                 f"go on with the sweep there: rocore sweep --resume {self.place}"

@@ -25,7 +25,7 @@ def cache() -> None:
 @cache.command("ls")
 @root_option
 def list_(root: str | None) -> None:
-    r"""List all entries, the least recently used first.
+    """List all entries, the least recently used first.
 
     \b
     rocore cache ls
@@ -55,7 +55,7 @@ def list_(root: str | None) -> None:
 def prune(
     root: str | None, max_gib: float | None, days: float | None, *, everything: bool, dry_run: bool
 ) -> None:
-    r"""Remove entries, the least recently used first; never what a running trial maps.
+    """Remove entries, the least recently used first; never what a running trial maps.
 
     \b
     rocore cache prune --older-than 30 --dry-run
@@ -90,7 +90,7 @@ def prune(
 @click.option("--remove", is_flag=True, help="Remove broken entries; what needs them builds them anew.")
 @click.pass_context
 def verify(ctx: click.Context, root: str | None, *, remove: bool) -> None:
-    r"""Hash every entry; ends with 1 where one is broken.
+    """Hash every entry; ends with 1 where one is broken.
 
     \b
     rocore cache verify

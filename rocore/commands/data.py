@@ -26,7 +26,7 @@ def data() -> None:
     help="How many relations of each role are listed.",
 )
 def describe(config: Path, overrides: dict[str, Any], num_relations: int) -> None:
-    r"""Show counts, relations, lengths and duplicates of CONFIG's data.
+    """Show counts, relations, lengths and duplicates of CONFIG's data.
 
     \b
     rocore data describe configs/rocore/quickstart.yaml
@@ -52,7 +52,7 @@ def describe(config: Path, overrides: dict[str, Any], num_relations: int) -> Non
 @config_argument
 @set_option
 def validate(config: Path, overrides: dict[str, Any]) -> None:
-    r"""Check all that training would refuse of CONFIG, its data and its encoder; nothing is trained.
+    """Check all that training would refuse of CONFIG, its data and its encoder; nothing is trained.
 
     Every sentence is cut into word pieces. Ends with 0 and "ok", or with 2 and everything that is to be repaired.
 
@@ -79,15 +79,20 @@ def validate(config: Path, overrides: dict[str, Any]) -> None:
     "--base-url", help="A mirror that has the same files.  [default: the data set's GitHub repository]"
 )
 def fetch(dataset: str, folder: Path | None, base_url: str | None) -> None:
-    r"""Download DATASET; resumes, and checks every file's SHA-256.
+    """Download DATASET; resumes, and checks every file's SHA-256.
 
     \b
     rocore data fetch fewrel --to data/fewrel
     """
     from rocore.data.fetch import BASE_URL, fetch_fewrel, make_progress
+    from rocore.outputs import check_folder
+    from rocore.streams import outlive_readers
 
+    target = folder or Path("data") / dataset
+    check_folder(target, "--to")
+    outlive_readers()
     with make_progress(disable=not sys.stderr.isatty()) as progress:
-        paths = fetch_fewrel(folder or Path("data") / dataset, base_url or BASE_URL, progress)
+        paths = fetch_fewrel(target, base_url or BASE_URL, progress)
     for path in paths:
         click.echo(str(path))
 
@@ -96,7 +101,7 @@ def fetch(dataset: str, folder: Path | None, base_url: str | None) -> None:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("url")
 def push(folder: Path, url: str) -> None:
-    r"""Put FOLDER, with data or an encoder, on an object store, with checksums; again, only what changed.
+    """Put FOLDER, with data or an encoder, on an object store, with checksums; again, only what changed.
 
     `data.root`, and `encoder.name`, may then be the URL: every machine fetches the files once, and checks them.
 
@@ -105,7 +110,9 @@ def push(folder: Path, url: str) -> None:
     rocore train configs/rocore/fewrel_minilm.yaml --set data.root=s3://bucket/fewrel
     """
     from rocore.storage import Storage
+    from rocore.streams import outlive_readers
 
+    outlive_readers()
     storage = Storage.at(url)
     storage.push(folder)
     for name in storage.manifest() or {}:

@@ -1,6 +1,8 @@
 """The command `rocore`: sub-commands come from the entry-point group `rocore.commands`, loaded on demand."""
 
 import difflib
+import sys
+from contextlib import suppress
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import NoReturn
@@ -8,7 +10,8 @@ from typing import NoReturn
 import click
 
 from rocore.errors import RocoreError
-from rocore.process import set_environment
+from rocore.process import check_surroundings, explain, set_environment
+from rocore.streams import CLOSED, discard, has_reader, write_any_text
 from rocore.text import shown
 
 GROUP = "rocore.commands"
@@ -27,6 +30,7 @@ Exit codes:
   3    training diverged
   4    a cluster or an object store that can't be reached, or a store that holds something else than it should
   130  interrupted, and to be resumed
+  141  nobody reads the output any more; what writes a directory goes on instead
 
 \b
 Shell completion, of commands, options and keys of --set:
@@ -97,16 +101,34 @@ class CommandGroup(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         """Run the sub-command; errors that a user can act on end without a traceback."""
         set_environment()
+        write_any_text()
         try:
-            return super().invoke(ctx)
+            check_surroundings()
+            result = super().invoke(ctx)
+            if sys.stdout is not None:
+                sys.stdout.flush()
         except RocoreError as error:
             _stop(ctx, f"error: {error}", error.exit_code)
         except KeyboardInterrupt:
             _stop(ctx, "interrupted", INTERRUPTED)
+        except BrokenPipeError as error:
+            if has_reader(sys.stdout) and has_reader(sys.stderr):
+                # click would end without a word.
+                raise RuntimeError(f"a connection broke: {error}") from error
+            discard(sys.stdout)
+            discard(sys.stderr)
+            ctx.exit(CLOSED)
+        except Exception as error:
+            explained = explain(error)
+            if explained is None:
+                raise
+            _stop(ctx, f"error: {explained}", explained.exit_code)
+        return result
 
 
 def _stop(ctx: click.Context, message: str, exit_code: int) -> NoReturn:
-    click.echo(shown(message, lines=True), err=True)
+    with suppress(BrokenPipeError):
+        click.echo(shown(message, lines=True), err=True)
     ctx.exit(exit_code)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=True, help="Go on from the newest whole checkpoint of the same run.")
 @set_option
 def train(config: Path, out: Path | None, resume: bool, overrides: dict[str, Any]) -> None:
-    r"""Train RoCORE as CONFIG says: pre-training, then joint epochs until pseudo labels stand still or a maximum.
+    """Train RoCORE as CONFIG says: pre-training, then joint epochs until pseudo labels stand still or a maximum.
 
     The run directory holds config.yaml, splits.json, epochs.jsonl, metrics.json, predictions.jsonl, TensorBoard events
     and checkpoints. A killed run goes on with the same command and --resume, and ends with the same numbers.
@@ -33,8 +33,10 @@ def train(config: Path, out: Path | None, resume: bool, overrides: dict[str, Any
     """
     from rocore.config import load_config
     from rocore.progress import progress_bars
+    from rocore.streams import outlive_readers
     from rocore.training.run import train_run
 
+    outlive_readers()
     resolved = load_config(config, overrides)
     folder = out or Path("runs") / f"{config.stem}-seed{resolved.seed}"
     with progress_bars() as progress:

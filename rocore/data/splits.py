@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from rocore.config import DataConfig
 from rocore.data.instance import Corpus, Rows, Splits
 from rocore.errors import ConfigError, DataError
+from rocore.outputs import write_atomically
 
 NOVEL_TEST_SIZE = {"fewrel": 1 / 7, "builtin": 1 / 7, "jsonl": 1 / 7, "tacred": 0.15}
 """The paper's: 1,600 of FewRel's 11,200 novel instances, 15% of TACRED's."""
@@ -82,11 +83,7 @@ def _stratify(labels: Rows, num_test: int, rng: np.random.Generator) -> NDArray[
 
 def save_splits(splits: Splits, path: Path) -> None:
     """Write the rows as JSON, under a temporary name first."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(
-        json.dumps({name: getattr(splits, name).tolist() for name in FIELDS}) + "\n", encoding="utf-8"
-    )
-    part.replace(path)
+    write_atomically(path, json.dumps({name: getattr(splits, name).tolist() for name in FIELDS}) + "\n")
 
 
 def load_splits(path: Path) -> Splits:

@@ -27,6 +27,7 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,6 +39,7 @@ from rocore.data.tokenization import TokenizedSource
 from rocore.encoder.tokens import TokenStore
 from rocore.encoder.trunk import DTYPES
 from rocore.errors import BrokenEntryError
+from rocore.outputs import write_as_usual
 from rocore.storage import sha256
 
 FORMAT = 2
@@ -127,9 +129,8 @@ def write_entry(
     spans = np.stack(
         [tokenized.head_start, tokenized.head_end, tokenized.tail_start, tokenized.tail_end], axis=1
     )
-    save_file(
-        {"offsets": tokenized.offsets.astype(np.int64), "spans": spans.astype(np.int64)}, folder / INDEX
-    )
+    index = {"offsets": tokenized.offsets.astype(np.int64), "spans": spans.astype(np.int64)}
+    write_as_usual(folder / INDEX, partial(save_file, index))
     for name in (HIDDEN, INDEX):
         with (folder / name).open("rb") as file:
             os.fsync(file.fileno())

@@ -1,7 +1,7 @@
 """One whole run in a run directory: train, checkpoint every epoch, evaluate, write what was found."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,14 @@ import torch
 from rocore.config import Config, dump_config, with_absolute_paths
 from rocore.encoder.cache import Progress
 from rocore.errors import CheckpointError
+from rocore.outputs import write_atomically
 from rocore.progress import silent
-from rocore.run_directory import RunDirectory, write_atomically, write_json
+from rocore.run_directory import RunDirectory, write_json
 from rocore.scalars import TensorBoardLogger
 from rocore.training.task import Prepared, prepare
 from rocore.training.trainer import EpochReport, Trainer
 
+OnStart = Callable[[Prepared, int], None]
 OnEpoch = Callable[[EpochReport, dict[str, float]], None]
 
 
@@ -39,7 +41,7 @@ def train_run(
     *,
     resume: bool = False,
     progress: Progress = silent,
-    on_start: Callable[[Prepared, int], None] = lambda _prepared, _epoch: None,
+    on_start: OnStart = lambda _prepared, _epoch: None,
     on_epoch: OnEpoch = lambda _report, _metrics: None,
 ) -> RunResult:
     """Train in a run directory; a killed run goes on with `resume` and ends with the same numbers.
@@ -55,10 +57,15 @@ def train_run(
     Raises:
         RocoreError: If configuration, data, encoder, cache or checkpoint can't be used, or training diverges.
     """
+    config, directory = with_absolute_paths(config), RunDirectory(folder)
+    with directory.opened_for(config, resume=resume):
+        return _train_in(directory, config, progress, on_start, on_epoch)
+
+
+def _train_in(
+    directory: RunDirectory, config: Config, progress: Progress, on_start: OnStart, on_epoch: OnEpoch
+) -> RunResult:
     start = time.perf_counter()
-    config = with_absolute_paths(config)
-    directory = RunDirectory(folder)
-    directory.open_for(config, resume=resume)
     if config.train.num_threads is not None:
         set_threads(config.train.num_threads)
     prepared = prepare(config, progress)
@@ -164,14 +171,21 @@ def scalars_of(report: EpochReport) -> dict[str, float]:
     return scalars | {f"seconds/{part}": seconds for part, seconds in report.seconds.items()}
 
 
-def evaluate_run(folder: Path, progress: Progress = silent) -> tuple[int, dict[str, float]]:
+def evaluate_run(
+    folder: Path, progress: Progress = silent, overrides: Mapping[str, Any] | None = None
+) -> tuple[int, dict[str, float]]:
     """Return the epoch of a run's newest whole checkpoint and its metrics by dotted name (empty without gold).
+
+    Args:
+        folder: The run directory.
+        progress: Shows long work.
+        overrides: As of `RunDirectory.load_config`: data may have moved.
 
     Raises:
         CheckpointError: If the folder is no run directory, holds no whole checkpoint, or its data have changed.
     """
     directory = RunDirectory(folder)
-    config = directory.load_config()
+    config = directory.load_config(overrides)
     prepared = prepare(config, progress)
     _check_unchanged(directory, prepared.fingerprints)
     trainer = Trainer(config, prepared.task)

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from rocore.errors import CheckpointError
+from rocore.errors import CheckpointError, UnreadableError
+from rocore.outputs import write_as_usual, write_atomically
 
 FORMAT = 1
 MODEL, OPTIMIZER, CLUSTERS, STATE = (
@@ -37,15 +38,10 @@ def save_state(
     folder.mkdir(parents=True, exist_ok=True)
     digests = {}
     for name, tensors in ((MODEL, model), (OPTIMIZER, optimizer), (CLUSTERS, clusters)):
-        save_file(tensors, folder / name)
+        write_as_usual(folder / name, partial(save_file, tensors))
         digests[name] = _digest(folder / name)
     text = json.dumps({"format": FORMAT, **state, "sha256": digests}, indent=1)
-    temporary = folder / f".{STATE}.tmp"
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(folder / STATE)
+    write_atomically(folder / STATE, text)
 
 
 def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -57,6 +53,7 @@ def load_state(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, An
     """Return the tensors by file name and the state of a checkpoint.
 
     Raises:
+        UnreadableError: If this user may not read it.
         CheckpointError: If it is absent, torn or corrupt.
     """
     try:
@@ -67,6 +64,11 @@ def load_state(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, An
                     f"checkpoint {folder} must be whole, but {name} doesn't have its checksum"
                 )
         return {name: load_file(folder / name) for name in state["sha256"]}, state
+    except PermissionError as error:
+        raise UnreadableError(
+            f"checkpoint {folder} must be readable, but {error.filename}: {error.strerror}; "
+            "have its owner allow it (chmod a+r)"
+        ) from error
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise CheckpointError(
             f"checkpoint {folder} can't be read: {type(error).__name__}: {error}"

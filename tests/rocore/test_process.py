@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -5,7 +6,8 @@ import sys
 
 import pytest
 
-from rocore.process import ENVIRONMENT
+from rocore.errors import ConfigError, DiskFullError
+from rocore.process import ENVIRONMENT, explain
 
 PROBE = """
 import json, os, sys
@@ -29,3 +31,35 @@ def test_a_worker_is_told_before_torch_reads_it(package):
     torch_is_there, environment = json.loads(found.stdout)
     assert not torch_is_there
     assert environment.items() >= (ENVIRONMENT | {own: "7"}).items()
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (
+            PermissionError(errno.EACCES, "Permission denied", "a/b"),
+            ConfigError,
+            "a/b must be open to this user",
+        ),
+        (OSError(errno.EROFS, "Read-only file system", "a"), ConfigError, "but: Read-only file system"),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            DiskFullError,
+            "a file must have room, but: No space",
+        ),
+        (
+            RuntimeError("Could not determine home directory."),
+            ConfigError,
+            "set HOME, or name folders in full",
+        ),
+    ],
+)
+def test_explain_of_an_error_of_the_system_says_what_to_do(error, kind, message):
+    explained = explain(error)
+    assert isinstance(explained, kind)
+    assert message in str(explained)
+
+
+@pytest.mark.parametrize("error", [ValueError("ours"), RuntimeError("ours"), OSError(errno.EIO, "broken")])
+def test_explain_of_another_error_says_nothing(error):
+    assert explain(error) is None

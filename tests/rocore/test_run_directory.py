@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rocore.config import Config, dump_config, make_config, override
-from rocore.errors import CheckpointError, ConfigError
+from rocore.errors import CheckpointError, ConfigError, UnreadableError
 from rocore.evaluation import Prediction
 from rocore.run_directory import KEPT_CHECKPOINTS, RunDirectory, write_atomically, write_json
 from rocore.training.trainer import EpochReport
@@ -33,8 +33,20 @@ class CountingTrainer:
 
 @pytest.fixture
 def directory(tmp_path):
-    directory = RunDirectory(tmp_path / "run")
-    directory.open_for(Config(), resume=False)
+    return opened(tmp_path / "run")
+
+
+def opened(folder, config=None, *, resume=False):
+    """Open a run directory and leave it."""
+    directory = RunDirectory(folder)
+    with directory.opened_for(config or Config(), resume=resume):
+        return directory
+
+
+def begin(directory):
+    """Leave what one epoch leaves."""
+    directory.append_epoch(report(1), {})
+    directory.save_checkpoint(CountingTrainer(1))
     return directory
 
 
@@ -42,37 +54,39 @@ def report(epoch, phase="joint"):
     return EpochReport(epoch, phase, {"pair": 1.5}, None, 0.25, {"steps": 0.5})
 
 
-def test_open_for_writes_the_configuration(directory):
+def test_opened_for_writes_the_configuration(directory):
     assert directory.load_config() == Config()
     assert [path.name for path in directory.folder.iterdir()] == ["config.yaml"]
 
 
-def test_open_for_makes_parents_and_takes_an_empty_folder(tmp_path):
+def test_opened_for_makes_parents_and_takes_an_empty_folder(tmp_path):
     (tmp_path / "empty").mkdir()
     for name in ("empty", "a/b/c"):
-        RunDirectory(tmp_path / name).open_for(Config(), resume=False)
+        opened(tmp_path / name, resume=False)
         assert (tmp_path / name / "config.yaml").is_file()
 
 
-def test_open_for_of_a_used_folder_is_refused(directory):
+def test_opened_for_of_a_used_folder_is_refused(directory):
     with pytest.raises(
         ConfigError, match=r"must be new, but .* holds a run; add --resume .* or name another with --out"
     ):
-        directory.open_for(Config(), resume=False)
+        opened(begin(directory).folder)
 
 
 @pytest.mark.parametrize("resume", [False, True])
-def test_open_for_of_a_folder_with_other_files_is_refused(resume, tmp_path):
+def test_opened_for_of_a_folder_with_other_files_is_refused(resume, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ConfigError, match=r"must be new or empty, but .* isn't; name another with --out"):
-        RunDirectory(tmp_path).open_for(Config(), resume=resume)
+    with pytest.raises(
+        ConfigError, match=r"must be new or empty, but .* holds notes.txt; name another with --out"
+    ):
+        opened(tmp_path, resume=resume)
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize("resume", [False, True])
-def test_open_for_after_a_kill_in_its_first_write_begins(resume, tmp_path):
+def test_opened_for_after_a_kill_in_its_first_write_begins(resume, tmp_path):
     (tmp_path / ".config.yaml.123.tmp").write_text("seed: ")
-    RunDirectory(tmp_path).open_for(Config(), resume=resume)
+    opened(tmp_path, resume=resume)
     assert RunDirectory(tmp_path).load_config() == Config()
 
 
@@ -86,9 +100,9 @@ def test_open_for_after_a_kill_in_its_first_write_begins(resume, tmp_path):
     ],
     ids=str,
 )
-def test_open_for_resumption_elsewhere_is_taken_and_changes_nothing(overrides, directory):
+def test_opened_for_resumption_elsewhere_is_taken_and_changes_nothing(overrides, directory):
     before = directory.config_file.read_text()
-    directory.open_for(override(Config(), overrides), resume=True)
+    opened(begin(directory).folder, override(Config(), overrides), resume=True)
     assert directory.config_file.read_text() == before
 
 
@@ -97,11 +111,11 @@ def test_open_for_resumption_elsewhere_is_taken_and_changes_nothing(overrides, d
     [{"seed": 1}, {"train.max_epochs": 31}, {"data.builtin.seed": 1}, {"encoder.name": "other"}],
     ids=str,
 )
-def test_open_for_resumption_of_another_run_is_refused(overrides, directory):
+def test_opened_for_resumption_of_another_run_is_refused(overrides, directory):
     with pytest.raises(
         ConfigError, match=r"differs from the one given; run `rocore train .*config.yaml --out .* --resume`"
     ):
-        directory.open_for(override(Config(), overrides), resume=True)
+        opened(begin(directory).folder, override(Config(), overrides), resume=True)
 
 
 def test_load_config_of_a_folder_that_is_no_run_says_so(tmp_path):
@@ -126,7 +140,7 @@ def test_dump_config_of_a_full_configuration_is_taken_as_it_is(tmp_path):
             "train": {"learning_rate": 1e-5, "dropout": None},
         }
     )
-    RunDirectory(tmp_path / "run").open_for(config, resume=False)
+    opened(tmp_path / "run", config, resume=False)
     assert RunDirectory(tmp_path / "run").load_config() == config
     assert (tmp_path / "run" / "config.yaml").read_text() == dump_config(config)
 
@@ -231,3 +245,66 @@ def test_write_atomically_that_fails_leaves_the_file_before(tmp_path, monkeypatc
     with pytest.raises(OSError, match="no space left"):
         write_atomically(path, "other")
     assert path.read_text() == '{\n "a": "é"\n}\n'
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize(
+    "left", ["config.yaml", "run.json", "splits.json", "epochs.jsonl", "checkpoints/.epoch-0001.tmp"]
+)
+def test_opened_for_where_no_epoch_was_trained_begins_anew_with_another_configuration(
+    left, resume, directory
+):
+    path = directory.folder / left
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    other = override(Config(), {"seed": 5})
+    assert opened(directory.folder, other, resume=resume).load_config() == other
+    assert not directory.run_file.exists()
+
+
+def test_opened_for_keeps_a_configuration_that_the_user_wrote(tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 3  # mine\n")
+    with pytest.raises(ConfigError, match=r"must be new or empty, but .* holds config\.yaml; name another"):
+        opened(tmp_path)
+    assert (tmp_path / "config.yaml").read_text() == "seed: 3  # mine\n"
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_opened_for_while_another_trains_there_is_refused(resume, directory):
+    with (
+        directory.opened_for(Config(), resume=False),
+        pytest.raises(
+            ConfigError, match=rf"one process at a time may train .*, but process {os.getpid()} on "
+        ),
+    ):
+        opened(directory.folder, resume=resume)
+    assert [path.name for path in directory.folder.iterdir()] == ["config.yaml"]
+
+
+def test_load_config_of_data_that_have_moved_takes_their_new_place(directory):
+    assert directory.load_config({"data.root": "elsewhere"}).data.root == "elsewhere"
+    assert directory.load_config({"encoder.name": "moved"}).encoder.name == "moved"
+    with pytest.raises(
+        ConfigError, match=r"must stay what it is, but --set seed would change it; set only .*data\.root"
+    ):
+        directory.load_config({"seed": 3})
+
+
+@pytest.mark.parametrize("name", ["journal.jsonl", "results.json"])
+def test_load_config_of_a_sweep_directory_says_that_it_is_one(name, directory):
+    (directory.folder / name).touch()
+    with pytest.raises(
+        CheckpointError, match=r"must be a run directory, but is a sweep's; `rocore sweep status "
+    ):
+        directory.load_config()
+
+
+def test_load_checkpoint_that_this_user_may_not_read_is_not_passed_over(directory):
+    class Barred(CountingTrainer):
+        def load(self, folder):
+            raise UnreadableError(f"{folder.name} must be readable")
+
+    directory.save_checkpoint(CountingTrainer(1))
+    with pytest.raises(UnreadableError, match="epoch-0001 must be readable"):
+        directory.load_checkpoint(Barred())

@@ -4,6 +4,7 @@ import pytest
 
 from rocore.errors import CheckpointError, ConfigError
 from tune.ledger import MAX_LOST_PROCESSES, Ledger, TrialRecord, outcome, read_records
+from tune.remote.copy import has_tried
 from tune.sweep_directory import SweepDirectory
 
 GOOD = {"objective": 0.5, "finished": True}
@@ -240,10 +241,11 @@ def test_directory_in_use_is_refused(tmp_path, content):
         target.write_text("x")
     else:
         (target / "trials").mkdir(parents=True)
-    with pytest.raises(
-        ConfigError,
-        match=r"must be new or empty, but .*sweep isn't; choose another with --out, or .* --resume",
-    ):
+    messages = {
+        "file": r"--out must be a folder that can be written, but .*sweep is a file",
+        "folder": r"must be new or empty, but .*sweep isn't; choose another with --out, or .* --resume",
+    }
+    with pytest.raises(ConfigError, match=messages[content]):
         SweepDirectory(target).check_free()
 
 
@@ -255,3 +257,38 @@ def test_directory_that_is_empty_is_free(tmp_path):
 def test_write_json_refuses_nan(tmp_path):
     with pytest.raises(ValueError, match="JSON compliant"):
         SweepDirectory(tmp_path).write_json("results.json", {"a": float("nan")})
+
+
+def test_directory_of_a_sweep_that_tried_nothing_is_free_and_begins_anew(tmp_path):
+    directory = SweepDirectory(tmp_path / "sweep")
+    with Ledger(directory) as ledger:
+        ledger.begin({"study": "one", "files": {}})
+        ledger.settle("fp32")
+    (directory.root / "config.yaml").write_text("")
+    (directory.root / "ray").mkdir()
+    directory.check_free()
+    assert not has_tried(directory.root)
+    with Ledger(directory) as ledger:
+        ledger.begin({"study": "two", "files": {}})
+        assert (ledger.state.begin["study"], ledger.state.precision) == ("two", None)
+        ledger.ask(TrialRecord("0000", 0, {}))
+    assert has_tried(directory.root)
+    with Ledger(directory) as ledger:
+        ledger.begin({"study": "three", "files": {}})
+        assert ledger.state.begin["study"] == "two"
+    with pytest.raises(ConfigError, match=r"must be new or empty, but .* rocore sweep --resume"):
+        directory.check_free()
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "results.json", "trials"])
+def test_directory_of_a_sweep_that_tried_nothing_with_something_else_in_it_is_refused(name, tmp_path):
+    with Ledger(SweepDirectory(tmp_path)) as ledger:
+        ledger.begin({"study": "one", "files": {}})
+    (tmp_path / name).touch()
+    with pytest.raises(ConfigError, match="must be new or empty"):
+        SweepDirectory(tmp_path).check_free()
+
+
+def test_directory_of_a_sweep_that_another_process_runs_is_refused(ledger):
+    with pytest.raises(ConfigError, match="one process at a time may run a sweep"):
+        ledger.directory.check_free()

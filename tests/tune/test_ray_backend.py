@@ -5,7 +5,7 @@ import pytest
 
 from rocore.errors import ConfigError
 from tune.config import ResourcesConfig
-from tune.ray_backend import check_resources, ray_session
+from tune.ray_backend import check_resources, check_temporary, ray_session
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,36 @@ def test_session_on_rays_client_is_refused_before_anything_starts(tmp_path):
         ray_session(resources, tmp_path),
     ):
         pytest.fail("begun")
+
+
+@pytest.mark.parametrize("set_by", ["TMPDIR", "resources.temp_dir"])
+def test_temporary_folder_that_is_too_long_for_sockets_is_refused_with_what_helps(
+    set_by, tmp_path, monkeypatch
+):
+    long = tmp_path / ("x" * 60)
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    resources = ResourcesConfig(temp_dir=None if set_by == "TMPDIR" else str(long))
+    with pytest.raises(
+        ConfigError, match=r"at most 4\d bytes .*; set `resources\.temp_dir` to a short folder"
+    ):
+        check_temporary(resources)
+    check_temporary(ResourcesConfig(temp_dir="/tmp/r"))
+    check_temporary(ResourcesConfig(temp_dir=str(long), address="auto"))
+
+
+@pytest.mark.parametrize("place", ["file", "file/x", "/proc/x"])
+def test_temporary_folder_that_cannot_be_written_is_refused(place, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        ConfigError, match=r"`resources\.temp_dir`, or TMPDIR, must be a folder that can be written"
+    ):
+        check_temporary(ResourcesConfig(temp_dir=str(tmp_path / place)))
+
+
+def test_temporary_folder_where_the_system_has_none_is_asked_for(monkeypatch):
+    def find_none():
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.gettempdir", find_none)
+    with pytest.raises(ConfigError, match=r"No usable temporary directory found; set `resources\.temp_dir`"):
+        check_temporary(ResourcesConfig())

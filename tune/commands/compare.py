@@ -1,6 +1,7 @@
 """`rocore compare`: sweeps or runs side by side."""
 
 import csv
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,19 +26,17 @@ METRIC = "novel_test.b3_f1"
     type=ReadSweep(models=False),
 )
 @click.option("--metric", default=METRIC, show_default=True, help="Of the paired test.")
-@click.option(
-    "--csv", "csv_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write every value here."
-)
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Also write every value here.")
 @click.option(
     "--html",
     "html_file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path),
     help="Also write a page with tables and learning curves here.",
 )
 def compare(
     directories: tuple[Path, ...], metric: str, csv_file: Path | None, html_file: Path | None
 ) -> None:
-    r"""Compare the sweeps or runs in two or more directories.
+    """Compare the sweeps or runs in two or more directories.
 
     Shows the keys in which their configurations differ, mean and standard deviation of every metric, and a paired test
     of each against the first over the seeds that they share. Runs that differ in their seed alone count as one
@@ -50,22 +49,26 @@ def compare(
     """
     from rich.console import Console
 
-    from rocore import shown
+    import rocore
     from tune.comparison import csv_rows, read_sides, verdicts
 
+    for file, name in ((csv_file, "--csv"), (html_file, "--html")):
+        if file is not None:
+            rocore.check_file(file, name)
     sides = read_sides(directories)
     for table in _tables(sides):
         Console().print(table)
     for sentence in verdicts(sides, metric):
-        click.echo(shown(sentence))
+        click.echo(rocore.shown(sentence))
     if csv_file is not None:
-        with csv_file.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows(csv_rows(sides))
+        text = io.StringIO()
+        csv.writer(text).writerows(csv_rows(sides))
+        rocore.write_atomically(csv_file, text.getvalue())
     if html_file is not None:
         from tune.report.comparison_page import comparison_report
         from tune.report.html import render_html
 
-        html_file.write_text(render_html(comparison_report(sides, metric)), encoding="utf-8")
+        rocore.write_atomically(html_file, render_html(comparison_report(sides, metric)))
 
 
 def _tables(sides: "list[Side]") -> "list[RenderableType]":

@@ -17,11 +17,9 @@ from tune.commands.place import ReadSweep
     type=click.IntRange(min=1),
     help="How many configurations of a sweep, best first.",
 )
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder; new or empty."
-)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder; new or empty.")
 def export(directory: Path, num_best: int, out: Path) -> None:
-    r"""Copy configuration, weights (safetensors) and a model card of the best models of the sweep in DIRECTORY.
+    """Copy configuration, weights (safetensors) and a model card of the best models of the sweep in DIRECTORY.
 
     Best is what the search (and its race) chose, never the best final figure; of its seeds the first that finished is
     taken. DIRECTORY may also be that of a run. Each model is a run directory: `rocore predict` and `rocore evaluate`
@@ -32,7 +30,9 @@ def export(directory: Path, num_best: int, out: Path) -> None:
     rocore export sweeps/a --best 3 --out models/a3
     rocore predict models/a new.jsonl
     """
+    import rocore
     from tune.export import export as copy
 
+    rocore.outlive_readers()
     for folder in copy(directory, out, num_best):
         click.echo(str(folder))

@@ -37,5 +37,5 @@ class ReadSweep(SweepPlace):
         return snapshot(place, skip=(lambda _: False) if self._models else has_models)
 
 
-NEW_PLACE = SweepPlace(file_okay=False, path_type=Path)
+NEW_PLACE = SweepPlace(path_type=Path)
 OLD_PLACE = SweepPlace(exists=True, file_okay=False, path_type=Path)

@@ -25,7 +25,7 @@ QUIET_S = 600.0
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one line each time.")
 def status(directory: Path | str, watch: bool, as_json: bool) -> None:
-    r"""Show how the sweep in DIRECTORY stands: the best so far, what runs, what failed and why, and the time left.
+    """Show how the sweep in DIRECTORY stands: the best so far, what runs, what failed and why, and the time left.
 
     Reads the directory alone, so that it works from another process and while the sweep runs.
 

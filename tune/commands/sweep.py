@@ -88,7 +88,7 @@ def sweep(
     as_json: bool,
     overrides: dict[str, Any],
 ) -> None:
-    r"""Search for the best configuration of RoCORE.
+    """Search for the best configuration of RoCORE.
 
     CONFIG is a sweep file (see configs/tune/). Proposes configurations with Optuna, trains them on a Ray of
     its own or on a cluster's, trains the best ones and the paper's again over fresh
@@ -111,7 +111,7 @@ def sweep(
     rocore sweep --replay sweeps/a
     rocore sweep configs/tune/main.yaml --out s3://bucket/sweeps/a
     """
-    from tune.remote.copy import has_begun
+    from tune.remote.copy import has_tried
 
     if sum(source is not None for source in (config, resume, extend, replay)) != 1:
         raise click.UsageError("one of CONFIG, --resume DIR, --extend N DIR and --replay DIR must be given")
@@ -122,7 +122,7 @@ def sweep(
         )
     if config is not None:
         out = out or Path("sweeps") / config.stem
-        if go_on and has_begun(out):
+        if go_on and has_tried(out):
             _go_on(out, overrides)
         else:
             _begin(config, out, overrides, sequential=sequential, dry_run=dry_run, as_json=as_json)
@@ -143,6 +143,7 @@ def _begin(
     dry_run: bool,
     as_json: bool,
 ) -> None:
+    import rocore
     from tune.config import load_sweep
     from tune.sweep import run_sweep
 
@@ -150,15 +151,20 @@ def _begin(
         overrides = {**overrides, "resources.max_concurrent_trials": 1}
     loaded = load_sweep(config, overrides)
     _warn(loaded)
+    if not isinstance(out, str):
+        rocore.check_folder(out)
     if dry_run:
         _show_plan(loaded, Path("sweeps") if isinstance(out, str) else out, as_json=as_json)
     else:
+        rocore.outlive_readers()
         _show_result(run_sweep(loaded, out, echo=_echo))
 
 
 def _go_on(place: Path | str, overrides: dict[str, Any], num_more: int = 0) -> None:
+    import rocore
     from tune.sweep import resume_sweep
 
+    rocore.outlive_readers()
     _show_result(resume_sweep(place, num_more=num_more, overrides=overrides, echo=_echo))
 
 

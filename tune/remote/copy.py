@@ -9,12 +9,10 @@ from pathlib import Path
 
 import rocore
 from rocore.errors import CheckpointError, ConfigError
-from tune.journal import FILE
+from tune.journal import FILE, has_trials, parse_events
 from tune.remote.journal import has_journal, read_journal
-from tune.sweep_directory import FOLDERS, MODEL
+from tune.sweep_directory import FOLDERS, LINK, MODEL
 
-LINK = "remote.json"
-"""In the driver's copy: which URL it is the copy of."""
 Choice = Callable[[str], bool]
 """Told a file's name in the sweep directory, with slashes."""
 log = logging.getLogger(__name__)
@@ -38,6 +36,17 @@ def has_begun(place: str | Path) -> bool:
     if not rocore.is_url(place):
         return (Path(place) / FILE).is_file()
     return has_journal(rocore.Storage.at(str(place)))
+
+
+def has_tried(place: str | Path) -> bool:
+    """Tell whether a sweep directory holds a sweep that has tried something.
+
+    Raises:
+        CheckpointError: If its journal is corrupt.
+    """
+    is_stored = rocore.is_url(place)
+    content = read_journal(rocore.Storage.at(str(place))) if is_stored else local_journal(Path(place))
+    return has_trials(parse_events(content, str(place))[0])
 
 
 def snapshot(place: str | Path, skip: Choice = lambda _name: False) -> Path:
@@ -73,6 +82,7 @@ def collect(url: str, target: Path) -> list[str]:
         CheckpointError: If the URL holds no sweep.
         ConfigError: If the target holds something else.
     """
+    rocore.check_folder(target, "--to")
     stored = _stored(url)
     is_free = not target.exists() or (target.is_dir() and not any(target.iterdir()))
     if not is_free and not ((target / FILE).is_file() and stored.startswith(local_journal(target))):

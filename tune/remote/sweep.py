@@ -16,13 +16,12 @@ import rocore
 from rocore.errors import StorageAwayError, StorageError
 from tune.journal import FILE
 from tune.ledger import TrialRecord
-from tune.remote.copy import LINK, Copy, copy_root, local_journal, place_of, write_journal
+from tune.remote.copy import Copy, copy_root, local_journal, place_of, write_journal
 from tune.remote.journal import RemoteJournal, read_journal
 from tune.remote.lease import LEASE, Lease
-from tune.sweep_directory import FOLDERS, RAY, SweepDirectory
+from tune.sweep_directory import FOLDERS, LINK, RAY, STUDY, SweepDirectory
 
 COPY_PERIOD_S = 20.0
-STUDY = "study.db"
 log = logging.getLogger(__name__)
 
 

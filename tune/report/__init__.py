@@ -1,11 +1,11 @@
 """The report of a sweep, rebuilt from its directory alone."""
 
-import os
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import rocore
 from tune.faults import attempted
 from tune.report.results import Results, read_results
 
@@ -105,6 +105,4 @@ def _write(path: Path, text: str | None) -> None:
     if text is None:
         path.unlink(missing_ok=True)
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    rocore.write_atomically(path, text)

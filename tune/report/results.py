@@ -9,6 +9,7 @@ from typing import Any
 from rocore.errors import CheckpointError
 from tune.representations import FILE as REPRESENTATIONS
 from tune.representations import Representations
+from tune.sweep_directory import check_is_no_run
 
 SCHEMA = 1
 PAPER = "paper"
@@ -180,6 +181,7 @@ def read_results(directory: Path) -> Results:
     Raises:
         CheckpointError: If results.json is absent, torn or of another version.
     """
+    check_is_no_run(directory)
     path = directory / "results.json"
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))

@@ -5,6 +5,9 @@ import shutil
 
 import pytest
 
+from rocore.config import BuiltinConfig
+from rocore.data.builtin import generate
+
 
 @pytest.fixture
 def folder(trained, tmp_path):
@@ -70,3 +73,38 @@ def test_evaluate_with_another_encoder_is_refused(folder, run):
     result = run("evaluate", folder)
     assert result.exit_code == 2
     assert "but changed: encoder; restore them, or train in another folder" in result.stderr
+
+
+def test_evaluate_of_a_run_whose_data_have_moved_takes_their_new_place(run, write_config, tmp_path):
+    pools = generate(BuiltinConfig(num_known_relations=4, num_novel_relations=3, instances_per_relation=8))
+    (tmp_path / "data").mkdir()
+    for name, instances in zip(("known", "novel"), pools, strict=True):
+        rows = [
+            {
+                "text": i.sentence.text,
+                "head": i.sentence.head,
+                "tail": i.sentence.tail,
+                "relation": i.relation,
+            }
+            for i in instances
+        ]
+        (tmp_path / "data" / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = {"format": "jsonl", "root": str(tmp_path / "data"), "known": "known.jsonl", "novel": "novel.jsonl"}
+    config = write_config(tmp_path / "c.yaml", data=data, train={"max_epochs": 1})
+    assert run("train", config, "--out", tmp_path / "run").exit_code == 0
+    (tmp_path / "data").rename(tmp_path / "moved")
+    assert "set it with --set data.root=FOLDER" in run("evaluate", tmp_path / "run").stderr
+    moved = run("evaluate", tmp_path / "run", "--json", "--set", f"data.root={tmp_path / 'moved'}")
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert json.loads(moved.stdout)["novel_test"] == metrics["novel_test"]
+    known = tmp_path / "moved" / "known.jsonl"
+    known.write_text("".join(known.read_text().splitlines(keepends=True)[:-1]))
+    changed = run("evaluate", tmp_path / "run", "--set", f"data.root={tmp_path / 'moved'}")
+    assert "but changed: known" in changed.stderr
+
+
+@pytest.mark.parametrize("key", ["seed=3", "train.max_epochs=9", "model.hidden_size=64"])
+def test_evaluate_with_a_key_that_says_what_was_trained_is_refused(key, trained, run):
+    result = run("evaluate", trained["standard"], "--set", key)
+    assert result.exit_code == 2
+    assert "a trained run must stay what it is, but --set " in result.stderr

@@ -4,7 +4,9 @@ import json
 import shutil
 
 import pytest
+from click.testing import CliRunner
 
+from rocore.commands.main import main
 from rocore.config import BuiltinConfig
 from rocore.data import read_jsonl
 from rocore.data.builtin import generate
@@ -159,3 +161,27 @@ def test_predict_of_entities_without_pieces_names_their_lines_and_writes_nothing
     assert result.stdout == ""
     places = [line.removeprefix("error: ").partition(":")[0] for line in result.stderr.splitlines()]
     assert places == ["new.jsonl line 3", "new.jsonl line 7"]
+
+
+@pytest.mark.parametrize("charset", ["ascii", "utf-8"])
+def test_predict_in_any_locale_prints_json_with_the_relations_names(
+    charset, trained, pools, write_sentences, tmp_path
+):
+    folder = shutil.copytree(trained["incremental"], tmp_path / "run")
+    described = json.loads((folder / "run.json").read_text())
+    described["known_relations"] = [f"né 出 {n}" for n in range(len(described["known_relations"]))]
+    (folder / "run.json").write_text(json.dumps(described))
+    own = write_sentences(tmp_path / "own.jsonl", [*pools[0], *pools[1]])
+    result = CliRunner(charset=charset).invoke(main, ["predict", str(folder), str(own)])
+    assert result.exit_code == 0, result.output
+    named = {row["relation"] for row in predictions(result.stdout)} - {None}
+    assert named
+    assert named <= set(described["known_relations"])
+
+
+def test_predict_with_a_raised_limit_takes_a_longer_sentence(trained, run, tmp_path):
+    sentence = {"text": "Ada met Bob " + "x" * 20_001, "head": [0, 3], "tail": [8, 11]}
+    (tmp_path / "long.jsonl").write_text(json.dumps(sentence) + "\n")
+    arguments = ["predict", trained["standard"], tmp_path / "long.jsonl"]
+    assert run(*arguments).exit_code == 2
+    assert run(*arguments, "--set", "data.max_sentence_characters=30000").exit_code == 0

@@ -1,11 +1,12 @@
 """Checkpoints: whole or refused, and never code."""
 
+import errno
 import json
 
 import pytest
 
-from rocore.errors import CheckpointError
-from rocore.training.state import CLUSTERS, MODEL, OPTIMIZER, STATE
+from rocore.errors import CheckpointError, UnreadableError
+from rocore.training.state import CLUSTERS, MODEL, OPTIMIZER, STATE, load_state
 
 FILES = (MODEL, OPTIMIZER, CLUSTERS, STATE)
 
@@ -65,3 +66,20 @@ def test_checkpoint_of_another_shape_is_refused(overrides, checkpoint, config_of
 def test_checkpoint_that_is_absent_is_refused(config_of, trainer_of, tmp_path):
     with pytest.raises(CheckpointError, match="can't be read"):
         trainer_of(config_of()).load(tmp_path / "nothing")
+
+
+def test_checkpoint_follows_the_umask(checkpoint):
+    plain = checkpoint / "plain"
+    plain.touch()
+    assert {path.stat().st_mode for path in checkpoint.iterdir()} == {plain.stat().st_mode}
+
+
+def test_checkpoint_that_this_user_may_not_read_is_called_so(checkpoint, monkeypatch):
+    def bar(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("rocore.training.state._digest", bar)
+    with pytest.raises(
+        UnreadableError, match=rf"must be readable, but .*{MODEL}: Permission denied; have its owner"
+    ):
+        load_state(checkpoint)
