@@ -31,6 +31,7 @@ INSTANCES = 40
 KEYS = {
     "train__pretrain_epochs": 10,
     "train__max_epochs": 10,
+    "train__convergence_tolerance": 0.0,
     "train__batch_size": 50,
     "data__novel_test_size": 0.3,
 }

@@ -42,6 +42,7 @@ def trainer(workload: Workload, case: Case, seed: int) -> rocore.Trainer:
         loss__center_weight=0.001 * (seed + 1),
         train__pretrain_epochs=1,
         train__max_epochs=20,
+        train__convergence_tolerance=0.0,
     )
     return rocore.Trainer(config, rocore.prepare(config).task)
 

@@ -191,7 +191,7 @@ class TrainConfig(Section):
     pretrain_epochs: Annotated[int, Field(ge=0)] = 10
     """L: epochs of pre-training g and d on fixed features."""
     max_epochs: Count = 30
-    """Joint epochs after pre-training, at most."""
+    """Joint epochs after pre-training, at most: a bound, as training ends at convergence (Algorithm 1)."""
     batch_size: Annotated[int, Field(ge=2)] = 100
     """Labeled instances a step, and unlabeled instances a step."""
     learning_rate: Positive = 1e-4
@@ -201,7 +201,7 @@ class TrainConfig(Section):
     kmeans_restarts: Annotated[int, Field(ge=0)] = 4
     """Fresh k-means starts an epoch beside the warm one (equation 7); the best inertia wins. Only warm ones tend to
     keep a poor first clustering."""
-    convergence_tolerance: NonNegative = 0.0
+    convergence_tolerance: NonNegative = 0.01
     """Joint training ends when at most this share of pseudo labels changes ..."""
     convergence_patience: Count = 3
     """... in this many epochs in a row."""
