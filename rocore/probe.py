@@ -53,10 +53,11 @@ POOLINGS: Mapping[str, tuple[str, ...]] = {
     PAPER: ("head max", "tail max"),
     "mean, mean": ("head mean", "tail mean"),
     "first, first": ("head first", "tail first"),
-    "max, max, sentence's first token": ("head max", "tail max", "sentence first"),
-    "max, max, mean between": ("head max", "tail max", "between mean"),
+    "max, max, first token": ("head max", "tail max", "sentence first"),
+    "max, max, between": ("head max", "tail max", "between mean"),
 }
-"""Name -> pieces, concatenated: of the head and of the tail, and what is added to them."""
+"""Name -> pieces, concatenated: of the head and of the tail, and the sentence's first token or the mean of the tokens
+between the entities."""
 
 Features = NDArray[np.float32]
 Start = Callable[[str, int], Advance]

@@ -114,7 +114,7 @@ def _table(result: "Probe", name: str) -> "Table":
         caption_justify="left",
     )
     table.add_column("layer", justify="right")
-    table.add_column("pooling of head, tail, and more")
+    table.add_column("pooling")
     table.add_column("B3 F1", justify="right")
     table.add_column("accuracy", justify="right")
     table.add_column("")
@@ -137,11 +137,16 @@ def _caption(result: "Probe") -> str:
     from rocore.probe import PAPER
 
     chosen = result.best(PAPER)
+    over = (
+        "One hold-out"
+        if len(result.seeds) == 1
+        else f"Mean +- standard deviation over {len(result.seeds)} hold-outs"
+    )
     return (
-        f"Mean +- standard deviation over {len(result.seeds)} hold-outs of a fifth of {result.num_instances} "
-        f"instances a relation; {result.precision}.\n"
-        f"Of {PAPER}, layer {chosen.layer} is best: --set {KEY}={chosen.layer}.\n"
-        "Other poolings can't be set: RoCORE trains with the maximum over each entity's tokens alone."
+        f"Pooling: of the head, of the tail, and beside them the sentence's first token or the mean of the tokens "
+        f"between the entities.\n{over} of a fifth of {result.num_instances} instances a relation; "
+        f"{result.precision}.\nOf {PAPER}, the paper's, layer {chosen.layer} is best: --set {KEY}={chosen.layer}\n"
+        "There is no key for another pooling: RoCORE trains with the maximum over each entity's tokens."
     )
 
 
