@@ -83,6 +83,7 @@ FILES = {
     "predict": ("predict", "run", "file", "--out"),
     "compare --csv": ("compare", "run", "run", "--csv"),
     "compare --html": ("compare", "run", "run", "--html"),
+    "probe --json": ("probe", "run.yaml", "--json"),
 }
 
 

@@ -102,6 +102,25 @@ class Corpus:
 
 
 @dataclass(frozen=True)
+class LabeledData:
+    """The known side alone: nothing of the novel one is in it, not even its sentences.
+
+    Attributes:
+        source: Pool of sentences with known relations.
+        rows: Those that are used, shape (N,).
+        labels: Relation ids of `rows`, shape (N,), in [0, number of relations).
+        relations: Names, by relation id.
+        synthetic: Whether the sentences were generated.
+    """
+
+    source: Source
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    relations: tuple[str, ...]
+    synthetic: bool = False
+
+
+@dataclass(frozen=True)
 class NovelGold:
     """Gold relations of the novel pool, by row of `Corpus.novel`; None where the file gives none."""
 

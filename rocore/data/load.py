@@ -10,7 +10,7 @@ from rocore.config import DataConfig
 from rocore.data.checks import Limits
 from rocore.data.fewrel import read_fewrel
 from rocore.data.files import resolve
-from rocore.data.instance import Corpus, Instance, LoadedData, NovelGold, Source
+from rocore.data.instance import Corpus, Instance, LabeledData, LoadedData, NovelGold, Source
 from rocore.data.jsonl import read_jsonl
 from rocore.data.problems import Problems
 from rocore.data.pseudo_novel import hide_known_relations
@@ -62,6 +62,25 @@ def load_data(config: DataConfig) -> LoadedData:
         files=files,
     )
     return LoadedData(corpus, NovelGold(relations) if any(r is not None for r in relations) else None)
+
+
+def load_known(config: DataConfig) -> LabeledData:
+    """Read the known pool alone and label it as `load_data` does; `data.novel` is never opened.
+
+    With `data.pseudo_novel`, without the relations that it hides.
+
+    Raises:
+        DataError: If a file or an instance can't be used, or a known instance has no relation.
+    """
+    if config.pseudo_novel is not None:
+        corpus = load_data(config).corpus
+        return LabeledData(
+            corpus.known, corpus.known_rows, corpus.known_labels, corpus.known_relations, corpus.synthetic
+        )
+    synthetic = config.format == "builtin"
+    known, _, _ = _generate(config) if synthetic else _read(config, with_novel=False)
+    labels, names = _label(known)
+    return LabeledData(_pool(known, "known", config), np.arange(len(known)), labels, names, synthetic)
 
 
 def _generate(config: DataConfig) -> tuple[list[Instance], list[Instance], dict[str, str]]:

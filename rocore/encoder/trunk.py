@@ -1,7 +1,7 @@
 """Run the frozen trunk (layers 1..r-1) over every sentence, once, and leave the result in the cache."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rocore.data.instance import Rows
 from rocore.data.tokenization import TokenizedSource
 from rocore.encoder.frozen import FrozenLayers
 from rocore.encoder.source import Encoder
@@ -72,10 +73,10 @@ def run_trunk(
     shape = (int(source.offsets[-1]), encoder.hidden_size)
     files = {r: _create_raw(path, shape, dtype) for r, path in outputs.items()}
     with _pass(encoder, source, set(outputs), dtype, device) as batches:
-        for num_sentences, tokens, states in batches:
+        for sentences, tokens, states in batches:
             for r, hidden in states:
                 files[r][tokens] = hidden.to("cpu", dtype)
-            advance(num_sentences)
+            advance(len(sentences))
 
 
 def hidden_states(
@@ -89,6 +90,34 @@ def hidden_states(
             for _, hidden in states:
                 result[tokens] = hidden.to("cpu", dtype)
     return result
+
+
+@contextmanager
+def layer_outputs(
+    encoder: Encoder,
+    source: TokenizedSource,
+    layers: Iterable[int],
+    *,
+    precision: str,
+    device: torch.device,
+) -> Iterator[Iterator[tuple[Rows, States]]]:
+    """Give the batches of one pass: numbers of their sentences, (n,), and the outputs of several layers.
+
+    Each output is (P, H), fp32, on the device: the tokens of those sentences, one sentence after the other. They come
+    in the order of the layers, each once, and are gone when the next one is asked for.
+
+    Args:
+        encoder: The pretrained encoder; as it was afterwards.
+        source: Ragged word pieces.
+        layers: From 1 on; those above the highest aren't run.
+        precision: `bf16` or `fp32`, of products.
+        device: Where to run.
+
+    Raises:
+        EncoderError: If hidden states aren't finite.
+    """
+    with _pass(encoder, source, {r + 1 for r in layers}, DTYPES[precision], device) as batches:
+        yield ((sentences, ((r - 1, hidden) for r, hidden in states)) for sentences, _, states in batches)
 
 
 def batches_by_length(lengths: np.ndarray[Any, np.dtype[np.int64]], tokens_per_batch: int) -> Iterator[Any]:
@@ -118,18 +147,18 @@ def _pass(
     output_layers: set[int],
     dtype: torch.dtype,
     device: torch.device,
-) -> Iterator[Iterator[tuple[int, Tensor, States]]]:
-    """Give the batches: how many sentences, their token numbers, (P,), and their states for the output layers."""
+) -> Iterator[Iterator[tuple[Rows, Tensor, States]]]:
+    """Give the batches: sentences, (n,), their token numbers, (P,), and their states for the output layers."""
     layers = FrozenLayers(encoder, max(output_layers) - 1, dtype, device)
 
-    def run(embed: Any) -> Iterator[tuple[int, Tensor, States]]:
+    def run(embed: Any) -> Iterator[tuple[Rows, Tensor, States]]:
         for sentences in batches_by_length(np.diff(source.offsets), TOKENS_PER_BATCH[device.type]):
             tokens, piece_ids, is_token = _pad(source, sentences, encoder.model.config.pad_token_id)
             piece_ids, is_token = piece_ids.to(device), is_token.to(device)
             embedded = embed(input_ids=piece_ids, attention_mask=is_token.long()).last_hidden_state
             states = enumerate(layers.states(embedded, is_token), start=1)
             yield (
-                len(sentences),
+                sentences,
                 tokens,
                 ((r, _finite(hidden[is_token], r, encoder)) for r, hidden in states if r in output_layers),
             )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rocore.config import BuiltinConfig, DataConfig, PseudoNovelConfig
-from rocore.data.load import load_data
+from rocore.data.load import load_data, load_known
 from rocore.data.pseudo_novel import choose_hidden
 from rocore.data.splits import make_splits
 from rocore.errors import DataError
@@ -178,6 +178,37 @@ def test_load_data_pseudo_novel_never_opens_novel_files(fewrel, write, fewrel_re
     corpus = load_data(config).corpus
     assert corpus.known is corpus.novel
     assert list(corpus.files) == ["known.json"]
+
+
+@pytest.mark.parametrize("pseudo", [None, PseudoNovelConfig(num_relations=2)])
+def test_load_known_is_the_known_side_and_never_opens_novel_files(fewrel, write, fewrel_record, pseudo):
+    write("known.json", {name: [fewrel_record(["x", name, ",", "y", "z"])] * 2 for name in "ABCDE"})
+    config = fewrel.model_copy(update={"pseudo_novel": pseudo})
+    expected = load_data(config).corpus
+    write("novel.json", "not what the reader takes")
+    data = load_known(config)
+    assert len(data.relations) == (5 if pseudo is None else 3)
+    assert data.relations == expected.known_relations
+    assert data.rows.tolist() == expected.known_rows.tolist()
+    assert data.labels.tolist() == expected.known_labels.tolist()
+    assert data.source == expected.known
+
+
+def test_load_known_tacred_leaves_out_novel_relations_of_the_same_file(write, tmp_path):
+    record = {"token": ["a", "b"], "subj_start": 0, "subj_end": 0, "obj_start": 1, "obj_end": 1}
+    names = ("org:founded", "per:title", "per:age")
+    write("t.json", [record | {"relation": name} for name in names])
+    data = load_known(DataConfig(format="tacred", root=str(tmp_path), known="t.json", novel="absent.json"))
+    assert data.relations == ("per:title", "per:age")
+
+
+def test_load_known_builtin_says_synthetic():
+    config = DataConfig(builtin=BuiltinConfig(instances_per_relation=8))
+    expected = load_data(config).corpus
+    data = load_known(config)
+    assert data.synthetic
+    assert data.source == expected.known
+    assert data.relations == expected.known_relations
 
 
 def test_load_data_pseudo_novel_hides_one_group_and_renumbers_the_rest(fewrel, write, fewrel_record):

@@ -13,7 +13,7 @@ from rocore.data.instance import Sentence, Source
 from rocore.encoder import trunk
 from rocore.encoder.cache import TrunkCache
 from rocore.encoder.source import Encoder
-from rocore.encoder.trunk import batches_by_length, hidden_states, resolve_precision, run_trunk
+from rocore.encoder.trunk import batches_by_length, hidden_states, layer_outputs, resolve_precision, run_trunk
 from rocore.errors import ConfigError, EncoderError
 
 from ..tiny import CPU, NUM_LAYERS, NUM_PIECES, SENTENCES, encoder_of, relative_error, source_of
@@ -59,6 +59,25 @@ def test_run_trunk_several_layers_in_one_pass_equal_single_passes(
         assert torch.equal(together[r], alone)
         assert torch.equal(alone, hidden_states(encoder, source_of(), r, precision="fp32", device=CPU))
     assert not torch.equal(together[1], together[2])
+
+
+def test_layer_outputs_of_several_layers_embed_each_batch_once(
+    tiny_encoder: Callable[[str], Encoder],
+) -> None:
+    encoder, source, embedded = tiny_encoder("bert"), source_of(), []
+    hook = encoder.model.embeddings.register_forward_hook(lambda *_: embedded.append(1))
+    layers, sentences, num_batches = tuple(range(1, NUM_LAYERS + 1)), [], 0
+    with layer_outputs(encoder, source, layers, precision="fp32", device=CPU) as batches:
+        for numbers, outputs in batches:
+            sentences += numbers.tolist()
+            num_batches += 1
+            num_tokens = int(np.diff(source.offsets)[numbers].sum())
+            assert [(r, tuple(hidden.shape)) for r, hidden in outputs] == [
+                (r, (num_tokens, 32)) for r in layers
+            ]
+    hook.remove()
+    assert len(embedded) == num_batches
+    assert sorted(sentences) == list(range(len(source)))
 
 
 def test_run_trunk_of_weights_that_are_finite_but_too_large_is_refused(tmp_path: Path) -> None:
