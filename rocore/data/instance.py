@@ -79,12 +79,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Cut:
-    """What one cut of the data left; the first one of a corpus is what the files hold.
+    """What one cut of the data left; the first one of a corpus is what was read.
 
     Attributes:
         key: The key that asked for it, or `files`.
-        num_known_relations: C_l.
-        num_labeled: Labeled instances.
+        num_known_relations: C_l; before a re-split, all relations.
+        num_labeled: Labeled instances; before a re-split, all.
         num_unlabeled: Unlabeled instances; 0 where they weren't read.
     """
 

@@ -12,7 +12,7 @@ from rocore.config import DataConfig, ResplitConfig
 from rocore.data.checks import Limits
 from rocore.data.fewrel import read_fewrel
 from rocore.data.files import resolve
-from rocore.data.instance import Corpus, Cut, Instance, LoadedData, NovelGold, Source
+from rocore.data.instance import Corpus, Instance, LoadedData, NovelGold, Source
 from rocore.data.jsonl import read_jsonl
 from rocore.data.problems import Problems
 from rocore.data.pseudo_novel import choose_hidden, hide_relations
@@ -54,11 +54,6 @@ def load_data(config: DataConfig) -> LoadedData:
         _generate(config) if config.format == "builtin" else _read(config, with_novel=with_novel)
     )
     loaded = _by_role(known, novel if with_novel else None, config)
-    if config.resplit is not None or config.subset is not None:
-        cuts = [Cut("files", len({instance.relation for instance in known}), len(known), len(novel))]
-        if config.resplit is not None:
-            cuts.append(loaded.corpus.after("data.resplit"))
-        loaded = _with(loaded, cuts=tuple(cuts))
     if config.subset is not None:
         loaded = replace(loaded, corpus=take_subset(loaded.corpus, config.subset))
     if config.pseudo_novel is not None:
@@ -114,8 +109,11 @@ def _dealt(
     rows = np.arange(len(labels))
     whole = Corpus(pool, rows, labels, names, pool, rows[:0], num_novel_relations=0)
     loaded = hide_relations(whole, draw_novel(names, resplit))
-    num_novel_relations = config.num_novel_relations or resplit.num_novel_relations
-    return _with(loaded, num_novel_relations=num_novel_relations)
+    return _with(
+        loaded,
+        num_novel_relations=config.num_novel_relations or resplit.num_novel_relations,
+        cuts=(whole.after("files"), loaded.corpus.after("data.resplit")),
+    )
 
 
 def _generate(config: DataConfig) -> tuple[list[Instance], list[Instance], dict[str, str]]:

@@ -32,15 +32,17 @@ def take_subset(corpus: Corpus, config: SubsetConfig) -> Corpus:
         DataError: If there are fewer relations or instances than are asked for, or fewer than 2 would be left of a
             relation.
     """
+    whole = replace(corpus, cuts=corpus.cuts or (corpus.after("files"),))
     if config.num_known_relations is not None:
-        corpus = _keep_relations(corpus, config.num_known_relations, config.seed)
-    counts = np.bincount(corpus.known_labels, minlength=corpus.num_known_relations)
+        whole = _keep_relations(whole, config.num_known_relations, config.seed)
+        whole = _noted(whole, whole, "num_known_relations")
+    corpus, shares = whole, np.bincount(whole.known_labels, minlength=whole.num_known_relations)
     if config.instances_per_relation is not None:
-        counts = np.minimum(counts, config.instances_per_relation)
-        corpus = _keep_first(corpus, counts, config.seed, "data.subset.instances_per_relation")
+        shares = np.minimum(shares, config.instances_per_relation)
+        corpus = _noted(_keep_first(whole, shares, config.seed), corpus, "instances_per_relation")
     if config.num_labeled is not None:
-        shares = _spread(counts, config.num_labeled, _order(corpus.known_relations, config.seed))
-        corpus = _keep_first(corpus, shares, config.seed, "data.subset.num_labeled")
+        shares = _spread(shares, config.num_labeled, _order(whole.known_relations, config.seed))
+        corpus = _noted(_keep_first(whole, shares, config.seed), corpus, "num_labeled")
     return corpus
 
 
@@ -70,19 +72,21 @@ def _keep_relations(corpus: Corpus, num_relations: int, seed: int) -> Corpus:
         )
     is_kept = np.zeros(available, dtype=bool)
     is_kept[_order(corpus.known_relations, seed)[:num_relations]] = True
-    corpus = keep_labeled(corpus, is_kept[corpus.known_labels])
-    return replace(corpus, cuts=(*corpus.cuts, corpus.after("data.subset.num_known_relations")))
+    return keep_labeled(corpus, is_kept[corpus.known_labels])
 
 
-def _keep_first(corpus: Corpus, shares: Rows, seed: int, key: str) -> Corpus:
+def _noted(corpus: Corpus, before: Corpus, key: str) -> Corpus:
+    return replace(corpus, cuts=(*before.cuts, corpus.after(f"data.subset.{key}")))
+
+
+def _keep_first(corpus: Corpus, shares: Rows, seed: int) -> Corpus:
     """Keep the first `shares` (C_l,) instances in the order of each relation."""
     is_kept = np.zeros(len(corpus.known_rows), dtype=bool)
     for label, (name, share) in enumerate(zip(corpus.known_relations, shares.tolist(), strict=True)):
         number = int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:8])
         rng = np.random.default_rng([seed, INSTANCES, number])
         is_kept[rng.permutation(np.flatnonzero(corpus.known_labels == label))[:share]] = True
-    corpus = keep_labeled(corpus, is_kept)
-    return replace(corpus, cuts=(*corpus.cuts, corpus.after(key)))
+    return keep_labeled(corpus, is_kept)
 
 
 def _order(relations: tuple[str, ...], seed: int) -> Rows:
