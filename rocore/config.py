@@ -1,4 +1,7 @@
-"""The configuration of one RoCORE run: typed, frozen, checked on construction."""
+"""The configuration of one RoCORE run: typed, frozen, checked on construction.
+
+Its types and its section `data` stand in modules of their own; their names are public here.
+"""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -6,127 +9,60 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
+from rocore.config_data import BuiltinConfig, DataConfig, PseudoNovelConfig, ResplitConfig, SubsetConfig
+from rocore.config_types import (
+    Count,
+    Files,
+    NonNegative,
+    Place,
+    Positive,
+    Section,
+    check_folder,
+    check_place,
+    check_url,
+)
 from rocore.errors import ConfigError
-from rocore.storage import Storage, is_url
+from rocore.storage import is_url
 from rocore.utf8 import decode
 from rocore.yaml_reader import parse_yaml
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-Files = tuple[str, ...]
+__all__ = [
+    "BuiltinConfig",
+    "CacheConfig",
+    "Config",
+    "Count",
+    "DataConfig",
+    "EncoderConfig",
+    "Files",
+    "IncrementalConfig",
+    "LossConfig",
+    "ModelConfig",
+    "NonNegative",
+    "Place",
+    "Positive",
+    "PseudoNovelConfig",
+    "ResplitConfig",
+    "Section",
+    "SubsetConfig",
+    "TrainConfig",
+    "check_place",
+    "dump_config",
+    "explain",
+    "known_keys",
+    "load_config",
+    "make_config",
+    "nearest",
+    "override",
+    "parse_override",
+    "read_yaml",
+    "with_absolute_paths",
+    "with_overrides",
+]
+
 SHOWN = 200
 """Longest value in a message, in characters."""
-
-
-def check_place(place: str) -> str:
-    """Return a path or a URL as it is.
-
-    Raises:
-        ConfigError: If it is a URL that can't be used, or that holds credentials: configurations are written down.
-    """
-    return Storage.at(place).url if is_url(place) else place
-
-
-def _check_url(url: str) -> str:
-    return Storage.at(url).url
-
-
-def _check_folder(folder: str) -> str:
-    if is_url(folder):
-        raise ValueError(
-            "`cache.root` must be a folder of this machine, but got a URL; set cache.store to it"
-        )
-    return folder
-
-
-Place = Annotated[str, AfterValidator(check_place)]
-"""A path or a URL."""
-
-
-class Section(BaseModel):
-    """A frozen group of keys; unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class BuiltinConfig(Section):
-    """The built-in synthetic corpus (`data.format: builtin`)."""
-
-    num_known_relations: Annotated[int, Field(ge=2, le=20)] = 16
-    """Relations with labels; the rest of the 24 can be novel."""
-    num_novel_relations: Annotated[int, Field(ge=2, le=20)] = 8
-    """Relations to discover."""
-    instances_per_relation: Annotated[int, Field(ge=8, le=2000)] = 120
-    """Sentences generated for each relation."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the generator; apart from the run's seed, so that seeds share the data."""
-
-
-class PseudoNovelConfig(Section):
-    """Hide some known relations and treat their instances as unlabeled (the search's honest objective)."""
-
-    num_relations: Annotated[int, Field(ge=2)]
-    """How many known relations are hidden."""
-    fold: Annotated[int, Field(ge=0)] = 0
-    """Which of the disjoint groups of hidden relations."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the grouping; fixed across trials."""
-
-
-class DataConfig(Section):
-    """Where sentences come from and how they are split."""
-
-    format: Literal["builtin", "fewrel", "tacred", "jsonl"] = "builtin"
-    """Reader."""
-    root: Place = "."
-    """Folder that `known` and `novel` are relative to; itself relative to the working directory. Or its URL."""
-    known: Files = ()
-    """File or files with known relations; a glob must match exactly one file."""
-    novel: Files = ()
-    """File or files with novel relations; for `tacred` the same files may serve both."""
-    num_novel_relations: Annotated[int, Field(ge=2)] | None = None
-    """C_u. Null: counted from the gold relations where the file has them."""
-    novel_test_size: Positive | None = None
-    """Novel test instances: a fraction below 1 or a count. Null: the paper's (FewRel 1/7, TACRED 0.15)."""
-    known_test_size: NonNegative | None = None
-    """Known test instances: a fraction below 1 or a count. Null: none (the paper uses all), 1/7 in incremental mode."""
-    max_file_mib: Positive = 2048.0
-    """Largest data file, in MiB: a wrong name must not fill the memory."""
-    max_sentence_characters: Count = 20_000
-    """Longest sentence, in characters, words joined by single spaces; the encoder reads `encoder.max_pieces` of it."""
-    builtin: BuiltinConfig = BuiltinConfig()
-    """The generator's own keys."""
-    pseudo_novel: PseudoNovelConfig | None = None
-    """Set by the search: hide known relations and never read `novel`."""
-
-    @field_validator("known", "novel", mode="before")
-    @classmethod
-    def _one_file_is_a_list_of_one(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _check_files(self) -> "DataConfig":
-        if self.format != "builtin":
-            if not self.known:
-                raise ValueError(
-                    "`data.known` must name a file, but is empty; name the file with known relations"
-                )
-            if not self.novel and self.pseudo_novel is None:
-                raise ValueError(
-                    "`data.novel` must name a file, but is empty; name the file with novel instances"
-                )
-        return self
 
 
 class EncoderConfig(Section):
@@ -214,12 +150,12 @@ class TrainConfig(Section):
 class CacheConfig(Section):
     """The frozen-trunk cache."""
 
-    root: Annotated[str, AfterValidator(_check_folder)] | None = None
+    root: Annotated[str, AfterValidator(check_folder)] | None = None
     """Folder. Null: $ROCORE_CACHE, else ~/.cache/rocore."""
     max_gib: Positive | None = 50.0
     """GiB that it may hold. Before an entry is built, those that were not used for longest make room, except what a
     running trial maps. Null: no bound, nothing is removed."""
-    store: Annotated[str, AfterValidator(_check_url)] | None = None
+    store: Annotated[str, AfterValidator(check_url)] | None = None
     """URL of a folder, for example s3://BUCKET/trunks: entries that this machine lacks come from there, and those that
     it builds go there. Null: none."""
     layers: tuple[int, ...] = ()

@@ -2,7 +2,8 @@
 
 config.yaml         resolved configuration; `rocore train` takes it as it is
 splits.json         rows of the files in each split
-run.json            known relation names, C_u, fingerprints, versions, precision, whether the data is synthetic
+run.json            known relation names, C_u, what the data were cut to, fingerprints, versions, precision, whether the
+                    data is synthetic
 epochs.jsonl        one line an epoch
 checkpoints/        the newest two, each whole or absent
 tensorboard/        event files
@@ -136,6 +137,7 @@ class RunDirectory:
                 "known_relations": list(prepared.corpus.known_relations),
                 "num_novel_relations": prepared.corpus.num_novel_relations,
                 "synthetic": prepared.corpus.synthetic,
+                "cuts": [asdict(cut) for cut in prepared.corpus.cuts],
                 "precision": prepared.task.precision,
                 "attention": prepared.task.attention,
                 "files": prepared.corpus.files,

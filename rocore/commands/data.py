@@ -1,4 +1,4 @@
-"""`rocore data`: look at data, check it, fetch FewRel, put a folder on an object store."""
+"""`rocore data`: look at data, check it, fetch FewRel, convert KnowledgeNet, put a folder on an object store."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from rocore.commands.options import config_argument, set_option
 
 @click.group()
 def data() -> None:
-    """Describe, validate, fetch and push data."""
+    """Describe, validate, fetch, convert and push data."""
 
 
 @data.command()
@@ -26,7 +26,7 @@ def data() -> None:
     help="How many relations of each role are listed.",
 )
 def describe(config: Path, overrides: dict[str, Any], num_relations: int) -> None:
-    """Show counts, relations, lengths and duplicates of CONFIG's data.
+    """Show what CONFIG's data were cut to, and their counts, relations, lengths and duplicates.
 
     \b
     rocore data describe configs/rocore/quickstart.yaml
@@ -35,11 +35,13 @@ def describe(config: Path, overrides: dict[str, Any], num_relations: int) -> Non
 
     from rocore.config import load_config
     from rocore.data.describe import describe as summarise
-    from rocore.data.describe import render
+    from rocore.data.describe import render, render_cuts
     from rocore.data.load import load_data
     from rocore.data.validation import look_alikes
 
     loaded = load_data(load_config(config, overrides).data)
+    if loaded.corpus.cuts:
+        Console().print(render_cuts(loaded.corpus.cuts))
     Console().print(render(summarise(loaded), num_relations=num_relations))
     for finding in look_alikes(loaded):
         click.echo(f"{finding.severity}: {finding.message}")
@@ -95,6 +97,28 @@ def fetch(dataset: str, folder: Path | None, base_url: str | None) -> None:
         paths = fetch_fewrel(target, base_url or BASE_URL, progress)
     for path in paths:
         click.echo(str(path))
+
+
+@data.command()
+@click.argument("dataset", type=click.Choice(["knowledgenet"]))
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--out", "folder", required=True, type=click.Path(path_type=Path), help="Folder; made if absent."
+)
+def convert(dataset: str, file: Path, folder: Path) -> None:
+    """Write DATASET's FILE as JSONL that `data.format: jsonl` reads.
+
+    \b
+    rocore data convert knowledgenet knowledgenet_train.jsonl --out data/knowledgenet
+    rocore train configs/rocore/knowledgenet_minilm.yaml
+    """
+    from rocore.data.knowledgenet import convert_knowledgenet
+
+    assert dataset == "knowledgenet"
+    written, num_instances, num_left_out = convert_knowledgenet(file, folder)
+    click.echo(f"{written}: {num_instances:,} instances")
+    if num_left_out:
+        click.echo(f"{num_left_out:,} facts were left out: their pair of entities has another relation, too")
 
 
 @data.command()

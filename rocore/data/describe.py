@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rocore.data.instance import LoadedData, Source
+from rocore.data.instance import Cut, LoadedData, Source
 from rocore.data.validation import duplicate_key
 from rocore.text import shown
 
@@ -66,6 +66,18 @@ def render(summaries: Sequence[RoleSummary], *, num_relations: int) -> Renderabl
     return Group(
         table, *(_relation_table(s, num_relations) for s in summaries if s.relations and num_relations)
     )
+
+
+def render_cuts(cuts: Sequence[Cut]) -> RenderableType:
+    """Return a table of what each cut left, in the order in which they apply."""
+    table = Table(title="Cuts, in their order")
+    table.add_column("after", no_wrap=True)
+    for column in ("known relations", "labeled", "unlabeled"):
+        table.add_column(column, justify="right")
+    for cut in cuts:
+        counts = (cut.num_known_relations, cut.num_labeled, cut.num_unlabeled)
+        table.add_row(cut.key, *(f"{count:,}" for count in counts))
+    return table
 
 
 def _rows(summaries: Sequence[RoleSummary]) -> list[tuple[str, list[str]]]:

@@ -48,6 +48,19 @@ class Source:
     name: str
     places: tuple[str, ...] = ()
     """Where each stands, as its reader says; none where no file was read."""
+    parts: tuple["Source", ...] = ()
+    """What it was joined from; the trunk cache stores these instead."""
+
+    @classmethod
+    def joined(cls, first: "Source", second: "Source") -> "Source":
+        """Return one pool of the sentences of two, in order."""
+        sources = (first, second)
+        return cls(
+            tuple(sentence for source in sources for sentence in source.sentences),
+            f"{first.name} + {second.name}",
+            tuple(source.place(row) for source in sources for row in range(len(source.sentences))),
+            sources,
+        )
 
     def place(self, row: int) -> str:
         """Return what messages call a sentence."""
@@ -65,6 +78,23 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """What one cut of the data left; the first one of a corpus is what was read.
+
+    Attributes:
+        key: The key that asked for it, or `files`.
+        num_known_relations: C_l; before a re-split, all relations.
+        num_labeled: Labeled instances; before a re-split, all.
+        num_unlabeled: Unlabeled instances; 0 where they weren't read.
+    """
+
+    key: str
+    num_known_relations: int
+    num_labeled: int
+    num_unlabeled: int
+
+
+@dataclass(frozen=True)
 class Corpus:
     """Everything that training may see.
 
@@ -77,6 +107,7 @@ class Corpus:
         novel_rows: Rows of `novel` that are used, shape (M,).
         num_novel_relations: C_u, number of clusters looked for.
         synthetic: Whether the sentences were generated.
+        cuts: What was left step by step; empty where the whole data are used.
     """
 
     known: Source
@@ -89,11 +120,26 @@ class Corpus:
     synthetic: bool = False
     files: dict[str, str] = field(default_factory=dict)
     """SHA-256 by file name."""
+    cuts: tuple[Cut, ...] = ()
 
     @property
     def pools(self) -> tuple[Source, ...]:
-        """The pools: one where known and novel rows share it, else two."""
-        return (self.known,) if self.novel is self.known else (self.known, self.novel)
+        """The pools as the files have them: two, or one where known and novel rows share it and it isn't joined."""
+        return (self.known.parts or (self.known,)) if self.novel is self.known else (self.known, self.novel)
+
+    @property
+    def cut_fingerprint(self) -> str | None:
+        """SHA-256 over what was chosen of the pools, and the known labels; None where the whole data are used."""
+        if not self.cuts:
+            return None
+        digest = hashlib.sha256(repr(self.known_relations).encode("utf-8", "surrogatepass"))
+        for rows in (self.known_rows, self.known_labels, self.novel_rows):
+            digest.update(f"\x00{len(rows)} ".encode() + np.ascontiguousarray(rows, dtype="<i8").tobytes())
+        return digest.hexdigest()
+
+    def after(self, key: str) -> Cut:
+        """Return the counts as they are, as what a cut left."""
+        return Cut(key, self.num_known_relations, len(self.known_rows), len(self.novel_rows))
 
     @property
     def num_known_relations(self) -> int:

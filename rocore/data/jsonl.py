@@ -43,7 +43,7 @@ def read_sentences(path: Path, limits: Limits = LIMITS, name: str | None = None)
 def _read(path: Path, limits: Limits, name: str | None, *, with_relation: bool) -> list[Instance]:
     instances: list[Instance] = []
     problems = Problems()
-    for number, line in _lines(path, limits):
+    for number, line in read_lines(path, limits):
         place = f"{name or path.name} line {number}"
         with problems:
             instances.append(_read_line(line, place, limits, with_relation=with_relation))
@@ -53,8 +53,12 @@ def _read(path: Path, limits: Limits, name: str | None, *, with_relation: bool) 
     return instances
 
 
-def _lines(path: Path, limits: Limits) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines that hold anything, from 1; one at a time, as a wrong file may be large."""
+def read_lines(path: Path, limits: Limits) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines that hold anything, from 1; one at a time, as a wrong file may be large.
+
+    Raises:
+        DataError: If the file can't be read, is too large or isn't UTF-8.
+    """
     try:
         checks.check_size(path, limits)
         with path.open("rb") as lines:

@@ -1,10 +1,12 @@
 """Hide some known relations: an objective for the search that needs no gold of the novel ones."""
 
+from dataclasses import replace
+
 import numpy as np
-from numpy.typing import NDArray
 
 from rocore.config import PseudoNovelConfig
-from rocore.data.instance import Corpus, LoadedData, NovelGold, Source
+from rocore.data.instance import Corpus, LoadedData, NovelGold
+from rocore.data.subset import keep_labeled
 from rocore.errors import DataError
 
 
@@ -33,43 +35,27 @@ def choose_hidden(relations: tuple[str, ...], config: PseudoNovelConfig) -> froz
     return frozenset(names[i] for i in order[config.fold * size : (config.fold + 1) * size])
 
 
-def hide_known_relations(
-    known: Source,
-    labels: NDArray[np.int64],
-    relations: tuple[str, ...],
-    config: PseudoNovelConfig,
-    *,
-    synthetic: bool = False,
-    files: dict[str, str] | None = None,
-) -> LoadedData:
-    """Split the known pool by relation: one group becomes unlabeled, its names become gold.
+def hide_relations(corpus: Corpus, hidden: frozenset[str]) -> LoadedData:
+    """Make the instances of some known relations the unlabeled ones, in place of those that there are.
+
+    The known pool serves as both pools, the same object. The names of the hidden relations become gold, and leave the
+    corpus.
 
     Args:
-        known: The pool; it becomes `Corpus.known` and `Corpus.novel`, the same object.
-        labels: (N,) relation ids of the whole pool.
-        relations: Names, by relation id.
-        config: Which relations are hidden.
-        synthetic: Passed on.
-        files: Passed on.
-
-    Raises:
-        DataError: If there are too few relations.
+        corpus: With known relations, the hidden ones among them.
+        hidden: Names.
     """
-    hidden = choose_hidden(relations, config)
-    is_hidden = np.array([name in hidden for name in relations])[labels]
-    kept = tuple(name for name in relations if name not in hidden)
-    renumbered = np.array([kept.index(name) if name in kept else -1 for name in relations], dtype=np.int64)
-    known_rows = np.flatnonzero(~is_hidden)
-    corpus = Corpus(
-        known=known,
-        known_rows=known_rows,
-        known_labels=renumbered[labels[known_rows]],
-        known_relations=kept,
-        novel=known,
-        novel_rows=np.flatnonzero(is_hidden),
-        num_novel_relations=config.num_relations,
-        synthetic=synthetic,
-        files=dict(files or {}),
+    names, rows, labels = corpus.known_relations, corpus.known_rows, corpus.known_labels
+    is_hidden = np.array([name in hidden for name in names])[labels]
+    gold: list[str | None] = [None] * len(corpus.known.sentences)
+    for row, label in zip(rows[is_hidden].tolist(), labels[is_hidden].tolist(), strict=True):
+        gold[row] = names[label]
+    return LoadedData(
+        replace(
+            keep_labeled(corpus, ~is_hidden),
+            novel=corpus.known,
+            novel_rows=rows[is_hidden],
+            num_novel_relations=len(hidden),
+        ),
+        NovelGold(tuple(gold)),
     )
-    gold = NovelGold(tuple(relations[i] if h else None for i, h in zip(labels, is_hidden, strict=True)))
-    return LoadedData(corpus, gold)

@@ -30,7 +30,9 @@ def make_splits(corpus: Corpus, config: DataConfig, *, seed: int, incremental: b
         DataError: If a test size leaves no training instance.
     """
     novel_rng, known_rng = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1])
-    novel_size = NOVEL_TEST_SIZE[config.format] if config.novel_test_size is None else config.novel_test_size
+    novel_size = config.novel_test_size
+    if novel_size is None:
+        novel_size = NOVEL_TEST_SIZE[config.format_of("known" if config.pseudo_novel else "novel")]
     num_test = max(1, _count("novel_test_size", novel_size, len(corpus.novel_rows)))
     if num_test >= len(corpus.novel_rows):
         raise DataError(

@@ -77,10 +77,12 @@ class Checked:
     @property
     def fingerprints(self) -> dict[str, str]:
         """What tells other data or another encoder apart."""
+        cut = self.corpus.cut_fingerprint
         return {
             "encoder": self.encoder.fingerprint,
             "known": self.corpus.known.fingerprint,
             "novel": self.corpus.novel.fingerprint,
+            **({} if cut is None else {"cut": cut}),
         }
 
 
@@ -237,7 +239,7 @@ def _bank(
     """Return the tokens of a corpus on a device, those in use where a training of this process holds them."""
     settings = (config.encoder.output_layer, config.encoder.precision, config.encoder.max_pieces)
     root = cache_root(config.cache.root)
-    pools = (corpus.known.fingerprint, corpus.novel.fingerprint)
+    pools = (pool.fingerprint for pool in corpus.pools)
     key = (str(device), str(root), encoder.fingerprint, *pools, *map(str, settings))
     bank = _BANKS.get(key)
     if bank is None:

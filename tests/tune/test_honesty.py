@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import rocore
-from rocore.config import make_config
+from rocore.config import ResplitConfig, make_config
+from rocore.data.resplit import draw_novel
 from tune.config import ObjectiveConfig
 from tune.ledger import TrialRecord
 from tune.objective import final_run, search_run
@@ -48,6 +49,25 @@ def shuffle_gold(path):
     path.write_text("".join(json.dumps(row) + "\n" for row in shuffled))
 
 
+def shuffle_gold_of_drawn(folder, resplit):
+    """Permute the relations of the instances that a re-split makes novel, in whichever file they stand."""
+    pools = {
+        path: [json.loads(line) for line in path.read_text().splitlines()]
+        for path in (folder / "known.jsonl", folder / "novel.jsonl")
+    }
+    names = {row["relation"] for rows in pools.values() for row in rows}
+    drawn = draw_novel(tuple(names), ResplitConfig(**resplit))
+    assert drawn & set(RELATIONS) < drawn  # from both files
+    rows = [row for rows in pools.values() for row in rows if row["relation"] in drawn]
+    gold = [row["relation"] for row in rows]
+    random.Random(1).shuffle(gold)
+    assert gold != [row["relation"] for row in rows]
+    for row, relation in zip(rows, gold, strict=True):
+        row["relation"] = relation
+    for path, rows in pools.items():
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
 @pytest.fixture(autouse=True)
 def one_thread():
     before = torch.get_num_threads()
@@ -67,6 +87,15 @@ def base(tmp_path):
         "train": {"pretrain_epochs": 1, "max_epochs": 3, "batch_size": 16, "device": "cpu", "num_threads": 1},
         "cache": {"root": str(tmp_path / "cache")},
     }
+
+
+@pytest.fixture
+def redealt(base):
+    cuts = {
+        "resplit": {"num_novel_relations": 4, "seed": 0},
+        "subset": {"num_known_relations": 6, "instances_per_relation": 11, "num_labeled": 63},
+    }
+    return base | {"data": base["data"] | cuts}
 
 
 def choose(base, objective):
@@ -103,6 +132,26 @@ def test_shuffled_gold_changes_neither_choice_nor_epoch_nor_model(base, tmp_path
     shuffle_gold(tmp_path / "novel.jsonl")
     after = choose(base, objective)
     assert before[:3] == after[:3]
+    assert same_bits(before[3], after[3])
+
+
+@pytest.mark.parametrize("name", ["pseudo_novel", "internal"])
+def test_shuffled_gold_of_drawn_relations_changes_neither_choice_nor_epoch_nor_model(redealt, tmp_path, name):
+    objective = ObjectiveConfig(name=name, num_relations=3, num_folds=1)
+    before = choose(redealt, objective)
+    shuffle_gold_of_drawn(tmp_path, redealt["data"]["resplit"])
+    after = choose(redealt, objective)
+    assert before[:3] == after[:3]
+    assert same_bits(before[3], after[3])
+
+
+def test_shuffled_gold_of_drawn_relations_changes_the_oracle(redealt, tmp_path):
+    """The test above can fail: the evaluator does see that gold."""
+    objective = ObjectiveConfig(name="oracle")
+    before = choose(redealt, objective)
+    shuffle_gold_of_drawn(tmp_path, redealt["data"]["resplit"])
+    after = choose(redealt, objective)
+    assert before[2] != after[2]
     assert same_bits(before[3], after[3])
 
 

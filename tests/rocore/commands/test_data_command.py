@@ -45,6 +45,47 @@ def test_data_describe_builtin_says_synthetic(tmp_path):
     assert "These sentences are synthetic" in result.output
 
 
+def test_data_describe_shows_what_cuts_left(config):
+    result = run(
+        "describe",
+        config,
+        "--set",
+        "data.resplit.num_novel_relations=2",
+        "--set",
+        "data.subset.num_labeled=4",
+    )
+    assert result.exit_code == 0
+    lines = [line.replace("│", " ").split() for line in result.output.splitlines()]
+    assert ["files", "4", "22", "0"] in lines
+    assert [line[0] for line in lines if line and line[0].startswith("data.")] == [
+        "data.resplit",
+        "data.subset.num_labeled",
+    ]
+    assert "Cuts" not in run("describe", config).output
+
+
+def test_data_validate_tells_an_impossible_cut_with_everything_else(config):
+    arguments = ["--set", "data.subset.num_known_relations=3", "--set", "encoder.output_layer=7"]
+    result = run("validate", config, *arguments)
+    assert result.exit_code == 2
+    assert "must be at most the 2 known relations that there are, but is 3; lower it" in result.output
+    assert "`encoder.output_layer` must lie in 1..6" in result.output
+
+
+def test_data_convert_says_what_it_wrote_and_what_it_left_out(tmp_path):
+    fact = {"text": "Ada met Eve", "subject": [0, 3], "object": [8, 11]}
+    relations = ["CEO", "SPOUSE"]
+    facts = [fact | {"relation": name} for name in relations] + [fact | {"relation": "CEO", "object": [4, 7]}]
+    (tmp_path / "facts.jsonl").write_text("".join(json.dumps(each) + "\n" for each in facts))
+    result = run("convert", "knowledgenet", tmp_path / "facts.jsonl", "--out", tmp_path / "out")
+    assert result.exit_code == 0
+    assert result.output == (
+        f"{tmp_path}/out/knowledgenet.jsonl: 1 instances\n"
+        "2 facts were left out: their pair of entities has another relation, too\n"
+    )
+    assert run("convert", "knowledgenet", tmp_path / "absent", "--out", tmp_path / "out").exit_code == 2
+
+
 def test_data_validate_good_data_says_ok(config):
     result = run("validate", config)
     assert (result.exit_code, result.output) == (0, "ok\n")

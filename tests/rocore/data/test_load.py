@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from rocore.config import BuiltinConfig, DataConfig, PseudoNovelConfig
 from rocore.data.load import load_data, load_known
@@ -310,3 +311,36 @@ def test_load_data_with_known_instances_without_relation_names_some_and_their_nu
     assert lines[0].startswith("k.jsonl line 2: an instance in `data.known` must carry a relation")
     assert lines[10] == "and 2 more like these"
     assert "1 of 2 novel instances carry no relation" in lines[11]
+
+
+def test_load_data_novel_file_of_another_format_is_read(fewrel, write, tmp_path):
+    record = {"token": ["a", "b"], "subj_start": 0, "subj_end": 0, "obj_start": 1, "obj_end": 1}
+    relations = ["per:title", "no_relation", "per:charges", "org:founded", "per:charges"] * 10
+    write("t.json", [record | {"relation": r} for r in relations])
+    config = fewrel.model_copy(update={"novel": ("t.json",), "novel_format": "tacred"})
+    loaded = load_data(config)
+    assert loaded.corpus.known_relations == ("P2", "P1", "P3")
+    assert set(loaded.gold.relations) == {"per:charges", "org:founded"}
+    splits = make_splits(loaded.corpus, config, seed=0, incremental=False)
+    assert len(splits.novel_test) == round(0.15 * 30)  # TACRED's share, not FewRel's
+
+
+def test_load_data_file_of_both_roles_is_read_in_the_format_of_each(fewrel):
+    config = fewrel.model_copy(update={"novel": ("known.json",), "novel_format": "jsonl"})
+    with pytest.raises(DataError, match=r"known\.json line 1: "):
+        load_data(config)
+
+
+def test_hidden_relations_split_as_the_known_format(fewrel, write, fewrel_record):
+    write("known.json", {f"P{i}": [fewrel_record()] * 10 for i in range(4)})
+    hidden = PseudoNovelConfig(num_relations=2)
+    config = fewrel.model_copy(update={"novel_format": "tacred", "pseudo_novel": hidden})
+    splits = make_splits(load_data(config).corpus, config, seed=0, incremental=False)
+    assert len(splits.novel_test) == round(20 / 7)
+
+
+def test_data_config_novel_format_of_the_builtin_corpus_is_refused():
+    with pytest.raises(
+        ValidationError, match=r"`data\.novel_format` must be null .* but is fewrel; the built-in"
+    ):
+        DataConfig(novel_format="fewrel")

@@ -312,6 +312,27 @@ def test_train_run_with_absent_or_shuffled_gold_predicts_the_same(write_pools, t
     assert found["gold"] == found["none"] == found["shuffled"]
 
 
+def test_run_directory_of_cut_data_says_what_they_were_cut_to(write_pools, tmp_path):
+    cuts = {"data.subset": {"num_known_relations": 3, "num_labeled": 20}, "data.num_novel_relations": 3}
+    train_run(override(write_pools(), cuts), tmp_path / "run")
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    counts = {"num_known_relations": 3, "num_unlabeled": 30}
+    assert run["cuts"] == [
+        {"key": "files", **counts, "num_known_relations": 4, "num_labeled": 40},
+        {"key": "data.subset.num_known_relations", **counts, "num_labeled": 30},
+        {"key": "data.subset.num_labeled", **counts, "num_labeled": 20},
+    ]
+    assert set(run["fingerprints"]) == {"encoder", "known", "novel", "cut"}
+    assert len(run["known_relations"]) == 3
+
+
+def test_train_run_resumed_with_another_cut_is_refused(write_pools, tmp_path):
+    config = override(write_pools(), {"data.subset.num_labeled": 20})
+    train_run(config, tmp_path / "run")
+    with pytest.raises(ConfigError, match="a run must be resumed with its own configuration"):
+        train_run(override(config, {"data.subset.num_labeled": 21}), tmp_path / "run", resume=True)
+
+
 def test_train_run_resumed_on_changed_data_is_refused(write_pools, tmp_path, monkeypatch):
     config = write_pools()
     with monkeypatch.context() as patch:

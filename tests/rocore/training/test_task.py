@@ -77,6 +77,26 @@ def test_build_trunk_cache_spares_every_later_prepare_the_trunk(config_of, tmp_p
         prepare(override(config, {"encoder.output_layer": output_layer}))
 
 
+@pytest.mark.parametrize("hides", [False, True])
+def test_prepare_of_cut_data_uses_the_trunk_of_the_whole(config_of, tmp_path, monkeypatch, hides):
+    config = config_of({"cache.root": str(tmp_path)})
+    build_trunk_cache(config, [2])
+    monkeypatch.setattr("rocore.encoder.cache.run_trunk", forbidden)
+    cuts = {"data.resplit.num_novel_relations": 2, "data.subset.num_labeled": 30}
+    if hides:
+        cuts["data.pseudo_novel.num_relations"] = 2
+    assert len(prepare(override(config, cuts)).task.rows) == (30 if hides else 50)
+
+
+def test_prepare_of_a_resplit_gives_each_row_its_own_sentence(config_of, prepared_of):
+    """Rows of the bank lie as in the joined pool: the tokens of a row are those of its sentence."""
+    plain, dealt = (prepared_of(config_of(keys)) for keys in ({}, {"data.resplit.num_novel_relations": 2}))
+    assert dealt.task.bank is plain.task.bank
+    assert dealt.corpus.known.sentences == (*plain.corpus.known.sentences, *plain.corpus.novel.sentences)
+    assert sorted(dealt.task.rows) == list(range(70))
+    assert len({*dealt.task.novel_train, *dealt.task.novel_test} & set(range(40))) in (10, 20)
+
+
 def forbidden(*_args, **_options):
     raise AssertionError("the trunk ran again")
 
