@@ -284,8 +284,8 @@ def _start(temporary: Path, quiet: Mapping[str, Any]) -> None:
             ray.shutdown()
             if not tries_left:
                 raise SweepError(
-                    f"Ray must start on this machine, but {error}; nothing is lost: `rocore sweep --resume DIR` "
-                    "tries again, and ray/driver.log in the sweep directory may say more"
+                    f"Ray must start on this machine, but {error}; nothing is lost: the same command with "
+                    "`--resume DIR` tries again, and DIR/ray/driver.log may say more"
                 ) from error
         else:
             return
