@@ -22,7 +22,7 @@ from tune.remote.sweep import RemoteSweep, opened
 from tune.results import results_tree, write_reports
 from tune.resumption import check_unchanged, load_begun, resumable
 from tune.retention import Retention
-from tune.sweep_directory import STUDY, SweepDirectory, check_is_no_run
+from tune.sweep_directory import STUDY, SweepDirectory, check_is_sweep
 from tune.verdict import judge
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def resume_sweep(
         RocoreError: Like `run_sweep`.
     """
     with opened(out) as (directory, remote):
-        check_is_no_run(directory.root)
+        check_is_sweep(directory.root)
         if not (directory.root / CONFIG).is_file():
             raise CheckpointError(
                 f"{out} must be a sweep directory that holds {CONFIG}, but it doesn't; "

@@ -1,6 +1,7 @@
 """The folder that a sweep or an experiment leaves behind, and where the trials of any node leave theirs."""
 
 import json
+import re
 import shlex
 import shutil
 from collections.abc import Mapping
@@ -38,6 +39,29 @@ def check_is_no_run(directory: Path) -> None:
         raise CheckpointError(
             f"{directory} must be a sweep directory, but is a run's; `rocore evaluate {directory}` shows its figures, "
             f"and `rocore compare {directory} OTHER` sets it beside others"
+        )
+
+
+def is_experiment(directory: Path) -> bool:
+    """Tell whether a folder is an experiment's, by its resolved configuration."""
+    config = directory / "config.yaml"
+    return config.is_file() and bool(
+        re.search("^settings:", config.read_text(encoding="utf-8"), re.MULTILINE)
+    )
+
+
+def check_is_sweep(directory: Path) -> None:
+    """Refuse a run's or an experiment's directory where a sweep's is wanted.
+
+    Raises:
+        CheckpointError: If it is one.
+    """
+    check_is_no_run(directory)
+    if is_experiment(directory):
+        raise CheckpointError(
+            f"{directory} must be a sweep directory, but is an experiment's; `rocore report {directory}` builds its "
+            f"report, `rocore experiment --resume {directory}` goes on with it, and the folders in "
+            f"{directory / 'runs'} are run directories, for predict, evaluate, export and compare"
         )
 
 
