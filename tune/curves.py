@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Self
 
 from tune.ledger import TrialRecord
 from tune.tensorboard import TrialLogger
@@ -19,6 +20,14 @@ class CurveLogger:
         """
         self.directory, self.run_of = directory, run_of
         self._open: dict[str, TrialLogger] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of the runs of trials that were cut off."""
+        for logger in self._open.values():
+            logger.close()
 
     def started(self, record: TrialRecord) -> None:
         """Open the trial's run, once: a trial that goes on in another process keeps it."""

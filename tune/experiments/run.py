@@ -255,10 +255,13 @@ class _Steps:
         from tune import ray_backend
 
         given = self.experiment.in_precision(self.ledger.state.precision)
-        with Progress(self.experiment.config.name, given.num_runs, metric=given.config.metric) as progress:
+        with (
+            Progress(self.experiment.config.name, given.num_runs, metric=given.config.metric) as progress,
+            CurveLogger(self.directory.root, tensorboard_run) as curves,
+        ):
             for record in self.ended:
                 progress.restored(record)
-            self.ledger.listeners = (progress, CurveLogger(self.directory.root, tensorboard_run))
+            self.ledger.listeners = (progress, curves)
             ray_backend.run_all(given, run_specs(given), self.ledger, trainable)
 
     def conclude(self) -> ExperimentResult:

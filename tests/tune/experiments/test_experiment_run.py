@@ -57,7 +57,7 @@ def test_experiment_leaves_its_figures_and_pages(run, tmp_path):
     assert [setting.name for setting in results.settings] == ["paper", "wide", "deep"]
     assert [setting.seeds for setting in results.settings] == [(0, 1, 2)] * 3
     assert results.settings[0].against_reference is None
-    rows = list(csv.DictReader((out / "results.csv").open()))
+    rows = list(csv.DictReader((out / "results.csv").read_text().splitlines()))
     assert [(row["setting"], row["seed"]) for row in rows][:4] == [
         *(("paper", "0"), ("paper", "1"), ("paper", "2"), ("wide", "0")),
     ]
