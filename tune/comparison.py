@@ -11,6 +11,7 @@ from rocore.errors import CheckpointError, ConfigError
 from tune.config import dotted, load_sweep
 from tune.journal import FILE, read_events
 from tune.statistics import Comparison, Summary, compare, summarize, verdict_text
+from tune.sweep_directory import check_is_sweep
 
 NOT_COMPARED = ("seed", "train.device", "train.num_threads", "cache.root", "data.root")
 """Keys that say which of several repetitions a run is, or where it ran."""
@@ -127,7 +128,9 @@ def csv_rows(sides: Sequence[Side]) -> Iterator[tuple[object, ...]]:
 
 def _read_side(directory: Path) -> Side:
     is_sweep = any((directory / name).is_file() for name in (FILE, "results.json"))
-    if not is_sweep and not (directory / "config.yaml").is_file():
+    if is_sweep:
+        check_is_sweep(directory)
+    elif not (directory / "config.yaml").is_file():
         raise CheckpointError(
             f"{directory} must be a complete sweep or a finished run, but is neither; give the --out of a "
             "`rocore sweep` or `rocore train`"

@@ -331,6 +331,22 @@ def _apply(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, A
     return result
 
 
+def read_base(base: str | dict[str, Any], path: Path) -> tuple[dict[str, Any], str]:
+    """Return the RoCORE keys that a file of sweeps or experiments starts from, and what messages call them.
+
+    Args:
+        base: A file, relative to `path`, or the keys themselves.
+        path: The file that names it.
+
+    Raises:
+        ConfigError: If the file can't be read.
+    """
+    if isinstance(base, str):
+        file = path.parent / base
+        return read_yaml(file), str(file)
+    return base, f"`base` of {path}"
+
+
 def _resolve_base(config: SweepConfig, path: Path) -> Config:
     keys = known_keys(Config)
     for key in config.overrides:
@@ -341,10 +357,6 @@ def _resolve_base(config: SweepConfig, path: Path) -> Config:
                 f"`{key}` is searched, so that setting it has no effect; don't set it, or remove it from "
                 f"`search.space` and `paper`"
             )
-    if isinstance(config.base, str):
-        file = path.parent / config.base
-        tree, where = read_yaml(file), str(file)
-    else:
-        tree, where = config.base, f"`base` of {path}"
+    tree, where = read_base(config.base, path)
     changes = {**config.overrides, "seed": config.seed}
     return with_absolute_paths(make_config(with_overrides(tree, changes), where))

@@ -12,6 +12,7 @@ import rocore
 from rocore.errors import CheckpointError, ConfigError, UnreadableError
 from tune.journal import FILE
 from tune.model_card import render_card
+from tune.sweep_directory import check_is_sweep
 
 COPIED = ("config.yaml", "run.json", "splits.json", "metrics.json", "predictions.jsonl")
 
@@ -53,6 +54,8 @@ def export(directory: Path, out: Path, num_best: int = 1) -> list[Path]:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"--out must be new or empty, but {out} isn't; choose another")
     is_sweep = any((directory / name).is_file() for name in (FILE, "results.json"))
+    if is_sweep:
+        check_is_sweep(directory)
     models = (
         _models_of_sweep(directory, num_best) if is_sweep else [Model(directory.resolve().name, directory)]
     )

@@ -25,14 +25,20 @@ class Journal:
     has not happened.
     """
 
-    def __init__(self, path: Path, sink: Sink | None = None) -> None:
+    def __init__(self, path: Path, sink: Sink | None = None, resume_command: str = "") -> None:
         """Open or create the file; with a `sink`, nothing acts on a line before that has it, too.
+
+        Args:
+            path: The file.
+            sink: Gets a copy of every line.
+            resume_command: What goes on after a full disk, for the message.
 
         Raises:
             ConfigError: If another process runs this sweep.
             CheckpointError: If a line before the last one is corrupt.
         """
         self.path, self._sink = path, sink
+        self._resume_command = resume_command or f"rocore sweep --resume {path.parent}"
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         self._failure: DiskFullError | StorageError | None = None
@@ -62,7 +68,7 @@ class Journal:
             _write_all(self._file, line.encode())
             os.fsync(self._file)
         except OSError as error:
-            self._failure = _full(self.path, error)
+            self._failure = self._full(error)
             os.ftruncate(self._file, before)
             raise self._failure from error
         if self._sink is not None:
@@ -95,13 +101,19 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _full(self, error: OSError) -> DiskFullError:
+        return DiskFullError(
+            f"{self.path.parent} must have room to write to, but {error.strerror or error}; nothing is lost: free "
+            f"some, then go on with `{self._resume_command}`"
+        )
+
     def _lock(self) -> None:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ConfigError(
-                f"one process at a time may run a sweep, but another one is running {self.path.parent}; "
-                "wait for its end, or stop it"
+                f"one process at a time may run a sweep or an experiment, but another one is running "
+                f"{self.path.parent}; wait for its end, or stop it"
             ) from error
 
 
@@ -166,10 +178,3 @@ def parse_events(content: bytes, name: str) -> tuple[list[Event], int]:
 def _write_all(file: int, data: bytes) -> None:
     while data:
         data = data[os.write(file, data) :]
-
-
-def _full(path: Path, error: OSError) -> DiskFullError:
-    return DiskFullError(
-        f"{path.parent} must have room to write to, but {error.strerror or error}; nothing is lost: free some, then "
-        f"go on with `rocore sweep --resume {path.parent}`"
-    )

@@ -248,7 +248,7 @@ class Ledger:
         """
         self.directory = directory
         self.listeners = listeners
-        self.journal = Journal(directory.root / FILE, sink)
+        self.journal = Journal(directory.root / FILE, sink, directory.resume_command)
         self.state = Records()
         try:
             for number, event in enumerate(self.journal.events, start=1):

@@ -16,14 +16,29 @@ from tune.ledger import TrialRecord
 from tune.names import short_keys, short_value
 
 MAX_ROWS = 20
+METRIC_TEXTS = {"novel_test.b3_f1": "novel-test F1"}
 STYLES = {"running": "cyan", "complete": "green", "pruned": "yellow", "failed": "red"}
 
 
 class Progress:
     """Listens to the ledger and draws; knows no Ray."""
 
-    def __init__(self, title: str, num_trials: int, console: Console | None = None) -> None:
-        self.title = title
+    def __init__(
+        self,
+        title: str,
+        num_trials: int,
+        console: Console | None = None,
+        metric: str = "novel_test.b3_f1",
+    ) -> None:
+        """Make a table.
+
+        Args:
+            title: What runs.
+            num_trials: How many will have run in the end.
+            console: Where to; None: standard error.
+            metric: Shown of a run on the real split.
+        """
+        self.title, self.metric = title, metric
         self.num_trials = num_trials
         self.console = console or Console(stderr=True)
         self.records: dict[str, TrialRecord] = {}
@@ -83,7 +98,7 @@ class Progress:
     def line(self, record: TrialRecord) -> str:
         """Return one line on a finished trial."""
         done = sum(other.state != "running" for other in self.records.values())
-        figure = record.error if record.state == "failed" else _score(record)
+        figure = record.error if record.state == "failed" else self._score(record)
         return shown(
             f"[{done}/{self.num_trials}] {record.name} {record.state} after {record.epochs} epochs, "
             f"{self._elapsed[record.name]:.0f} s: {figure}  {format_params(record.params)}"
@@ -106,7 +121,7 @@ class Progress:
             elapsed = time.monotonic() - self._starts[record.name] if running else self._elapsed[record.name]
             name = f"{record.name} (paper)" if record.is_paper else record.name
             state = f"[{STYLES[record.state]}]{record.state}[/]"
-            score = "" if record.objective is None else _score(record)
+            score = "" if record.objective is None else self._score(record)
             params = Text(shown(format_params(record.params)))
             cells = (params, phase, str(record.epochs), score, state, _clock(elapsed))
             table.add_row(name, *cells, style="bold" if best is not None and record is best else None)
@@ -119,18 +134,18 @@ class Progress:
         keep = max(0, MAX_ROWS - len(running))
         return [*(ended[-keep:] if keep else []), *running]
 
+    def _score(self, record: TrialRecord) -> str:
+        if record.role == "final":
+            value = (record.metrics or {}).get(self.metric)
+            name = METRIC_TEXTS.get(self.metric, self.metric)
+            return "" if value is None else f"{name} {value:.4f}"
+        return "" if record.objective is None else f"objective {record.objective:.4f}"
+
 
 def format_params(params: Mapping[str, Value]) -> str:
     """Return parameters in short."""
     names = short_keys(params)
     return " ".join(f"{names[key]}={short_value(value)}" for key, value in params.items())
-
-
-def _score(record: TrialRecord) -> str:
-    if record.role == "final":
-        value = (record.metrics or {}).get("novel_test.b3_f1")
-        return "" if value is None else f"novel-test F1 {value:.4f}"
-    return "" if record.objective is None else f"objective {record.objective:.4f}"
 
 
 def _clock(seconds: float) -> str:

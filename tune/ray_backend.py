@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 import ray.tune as ray_tune
@@ -32,6 +32,9 @@ from tune.ray_snapshots import without_snapshots
 from tune.specification import search_spec
 from tune.sweep_directory import RAY, SweepDirectory
 from tune.trial import Trial
+
+if TYPE_CHECKING:
+    from tune.experiments.config import Experiment
 
 START_TRIES = 3
 LONGEST_TEMPORARY = 107 - len("/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
@@ -168,7 +171,7 @@ def search(
 
 
 def run_all(
-    sweep: Sweep,
+    sweep: "Sweep | Experiment",
     specs: Sequence[Mapping[str, Any]],
     ledger: Ledger,
     trainable: type[Trial] = Trial,
@@ -196,7 +199,9 @@ def _end_what_has_ended(ledger: Ledger, role: str, stopped: Set[str]) -> None:
             ledger.end(record.name, "complete" if record.finished else "pruned")
 
 
-def _fit(sweep: Sweep, searcher: LedgerSearcher, scheduler: TrialScheduler, trainable: type[Trial]) -> None:
+def _fit(
+    sweep: "Sweep | Experiment", searcher: LedgerSearcher, scheduler: TrialScheduler, trainable: type[Trial]
+) -> None:
     resources, size = sweep.config.resources, sweep.config.trial.pack
     at_once = concurrency(resources, node_resources())
     if size == 1:
@@ -284,8 +289,8 @@ def _start(temporary: Path, quiet: Mapping[str, Any]) -> None:
             ray.shutdown()
             if not tries_left:
                 raise SweepError(
-                    f"Ray must start on this machine, but {error}; nothing is lost: `rocore sweep --resume DIR` "
-                    "tries again, and ray/driver.log in the sweep directory may say more"
+                    f"Ray must start on this machine, but {error}; nothing is lost: the same command with "
+                    "`--resume DIR` tries again, and DIR/ray/driver.log may say more"
                 ) from error
         else:
             return

@@ -87,14 +87,14 @@ class LedgerCallback(ray_tune.Callback):
         if dead := dead_processes():
             raise SweepError(
                 f"Ray must stay alive while trials run, but its {' and '.join(dead)} died; nothing is lost: go on "
-                f"with `rocore sweep --resume {self.ledger.directory.root}`"
+                f"with `{self.ledger.directory.resume_command}`"
             )
 
     def _disk_full(self, trial: RayTrial, result: Mapping[str, Any], error: str) -> DiskFullError:
         return DiskFullError(
             f"every node must have room to write to, but {_node_of(trial, result)}, where trial "
             f"{trial.config['spec']['name']} ran, has none: {error}; nothing is lost: free some there, then go on with "
-            f"`rocore sweep --resume {self.ledger.directory.place}`"
+            f"`{self.ledger.directory.resume_command}`"
         )
 
 

@@ -126,7 +126,7 @@ class PackedTrial(StoredTrainable):
             if not ready and time.monotonic() > deadline:
                 raise SweepError(
                     f"packs must start within {START_TIMEOUT_S:.0f} s, but none of {len(self._packs)} did: no node has "
-                    "a trial's share (`resources`) free; free some, then go on with `rocore sweep --resume`"
+                    "a trial's share (`resources`) free; free some, then go on with `--resume`"
                 )
             # A member that was stopped is about to leave, or a node about to start.
             time.sleep(JOIN_PERIOD_S)

@@ -19,7 +19,7 @@ from tune.ray_scheduler import make_scheduler
 from tune.simulation import Method, compare_methods, ray_trial
 from tune.space import joint_budget
 from tune.surrogate import Curve, Surrogate
-from tune.sweep_directory import SweepDirectory, check_is_no_run
+from tune.sweep_directory import SweepDirectory, check_is_sweep
 
 NUM_SEEDS = 10
 BUDGET = 2
@@ -70,7 +70,7 @@ def replay_sweep(directory: Path, *, num_seeds: int = NUM_SEEDS, echo: Callable[
         CheckpointError: If the directory holds no sweep, or too few trials.
     """
     quiet_optuna()
-    check_is_no_run(directory)
+    check_is_sweep(directory)
     rocore.check_folder(directory, "--replay")
     sweep, trials = read_sweep(directory)
     journal = directory / FILE

@@ -1,12 +1,20 @@
-"""What a sweep that goes on may be told anew: where and with what its trials run, never what they compute."""
+"""How a sweep or an experiment stops, and goes on.
 
-from collections.abc import Mapping
+What goes on may be told anew where and with what its trials run, never what they compute.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import rocore
-from rocore.errors import ConfigError
+from rocore.config import Section
+from rocore.errors import ConfigError, DiskFullError, SweepInterrupted
 from tune.config import Sweep, dotted, load_sweep
+from tune.journal import is_disk_full
+from tune.ledger import Ledger
+from tune.sweep_directory import SweepDirectory
 
 
 def load_begun(path: Path, overrides: Mapping[str, Any]) -> Sweep:
@@ -23,15 +31,81 @@ def load_begun(path: Path, overrides: Mapping[str, Any]) -> Sweep:
     if not overrides:
         return begun
     sweep = load_sweep(path, overrides)
-    before, now = (dict(dotted(each.config.model_dump(mode="json"))) for each in (begun, sweep))
+    check_same_computation(begun.config, sweep.config, hint=" (`rocore sweep --extend` adds trials)")
+    return sweep
+
+
+def check_same_computation(begun: Section, wanted: Section, *, what: str = "sweep", hint: str = "") -> None:
+    """Refuse a change of what trials compute.
+
+    Args:
+        begun: The configuration that was begun with.
+        wanted: The one to go on with.
+        what: What goes on, for the message.
+        hint: What else there is, for the message.
+
+    Raises:
+        ConfigError: If a key differs that says more than where trials run.
+    """
+    before, now = (dict(dotted(each.model_dump(mode="json"))) for each in (begun, wanted))
     for key in sorted({*before, *now}):
         if before.get(key) != now.get(key) and not _says_where(key):
             raise ConfigError(
-                f"a sweep that goes on must compute what it began to, but `{key.removeprefix('base.')}` would be "
-                f"{now.get(key)!r} instead of {before.get(key)!r}; leave it out (`rocore sweep --extend` adds trials), "
-                "or start a sweep anew in another directory"
+                f"{_a(what)} that goes on must compute what it began to, but `{key.removeprefix('base.')}` would be "
+                f"{now.get(key)!r} instead of {before.get(key)!r}; leave it out{hint}, or start {_a(what)} anew in "
+                "another directory"
             )
-    return sweep
+
+
+def check_unchanged(ledger: Ledger, facts: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse other data or another encoder than those that the trials so far were trained on.
+
+    Args:
+        ledger: Its `begin` holds the facts of then.
+        facts: By name, as of now: values by file or part.
+
+    Raises:
+        ConfigError: If one has changed.
+    """
+    known = ledger.state.begin if ledger.records else {}
+    for name, now in facts.items():
+        if known and known[name] != now:
+            changed = sorted(k for k in {*now, *known[name]} if now.get(k) != known[name].get(k))
+            what = ledger.directory.what
+            raise ConfigError(
+                f"data and encoder must be those that the {what} began with, but {', '.join(changed)} changed; "
+                f"restore them, or start {_a(what)} anew in another directory"
+            )
+
+
+@contextmanager
+def resumable(directory: SweepDirectory, write_partial: Callable[[], None]) -> Iterator[None]:
+    """Say at a stop, and on a full disk, how to go on.
+
+    Args:
+        directory: Of what runs within.
+        write_partial: Reports what is known, at a stop.
+
+    Raises:
+        SweepInterrupted: At Ctrl-C or SIGTERM.
+        DiskFullError: If no space is left.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        write_partial()
+        raise SweepInterrupted(f"stopped; go on with: {directory.resume_command}") from stop
+    except Exception as error:
+        if is_disk_full(error) and not isinstance(error, DiskFullError):
+            raise DiskFullError(
+                f"{directory.root} must have room to write to, but {error}; nothing is lost: free some, then go on "
+                f"with `{directory.resume_command}`"
+            ) from error
+        raise
+
+
+def _a(what: str) -> str:
+    return f"an {what}" if what[0] in "aeiou" else f"a {what}"
 
 
 def _says_where(key: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 import rocore
 from rocore.config import Config, make_config
 from rocore.errors import ConfigError
-from tune.config import Sweep
+from tune.config import ResourcesConfig, Sweep
 from tune.objective import pseudo_novel_configs
 from tune.plan import Capacity, EncoderCost, Plan, find_faults, make_plan
 from tune.preparation import by_output_layer, check_folds
@@ -27,7 +27,7 @@ def plan_sweep(sweep: Sweep, out: Path) -> Plan:
         ConfigError: If the sweep doesn't fit.
         RocoreError: If data, encoder or engine don't work.
     """
-    num_concurrent = count_concurrent(sweep)
+    num_concurrent = count_concurrent(sweep.config.resources)
     plan = make_plan(sweep, measure_costs(sweep), num_concurrent)
     faults = find_faults(plan, read_capacity(sweep, out))
     if faults:
@@ -51,7 +51,7 @@ def measure_costs(sweep: Sweep) -> list[EncoderCost]:
     return [_measure_encoder(sweep, config, layers) for config, layers in groups]
 
 
-def count_concurrent(sweep: Sweep) -> int:
+def count_concurrent(resources: ResourcesConfig) -> int:
     """Return how many trials run at once.
 
     Raises:
@@ -59,7 +59,6 @@ def count_concurrent(sweep: Sweep) -> int:
     """
     from tune import ray_backend, ray_nodes
 
-    resources = sweep.config.resources
     if resources.address is None:
         num_gpus = len(rocore.describe_environment()["gpus"])
         here = {"CPU": float(os.cpu_count() or 1), "GPU": float(num_gpus)}
@@ -68,6 +67,11 @@ def count_concurrent(sweep: Sweep) -> int:
         return ray_nodes.concurrency(resources, [here])
     with tempfile.TemporaryDirectory() as folder, ray_backend.ray_session(resources, Path(folder)):
         return ray_nodes.concurrency(resources, ray_nodes.node_resources())
+
+
+def free_bytes(out: Path) -> int:
+    """Return the free disk where a folder will lie, in bytes."""
+    return shutil.disk_usage(_existing(out.absolute())).free
 
 
 def read_capacity(sweep: Sweep, out: Path) -> Capacity:

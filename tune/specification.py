@@ -5,8 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from rocore.config import Config, override
-from tune.config import Sweep, Value
+from tune.config import ResourcesConfig, Sweep, Value
 from tune.ledger import TrialRecord
+from tune.repetitions import run_name
 from tune.space import trunk_configs
 
 
@@ -25,7 +26,7 @@ def search_spec(sweep: Sweep, number: int, params: Mapping[str, Value]) -> dict[
 
 def final_spec(sweep: Sweep, name: str, params: Mapping[str, Value], seed: int) -> dict[str, Any]:
     """Return the specification of one seed of the final comparison."""
-    return _spec(sweep, name=f"{name}-seed{seed}", role="final", number=seed, params=params, seed=seed)
+    return _spec(sweep, name=run_name(name, seed), role="final", number=seed, params=params, seed=seed)
 
 
 def race_name(name: str, split: int, seed: int) -> str:
@@ -54,10 +55,20 @@ def record_of(spec: Mapping[str, Any]) -> TrialRecord:
 
 
 def trial_base(sweep: Sweep) -> Config:
-    """Return what every trial starts from: without a GPU share it must not take a GPU that it happens to see."""
-    if sweep.config.resources.gpus_per_trial == 0 and sweep.base.train.device == "auto":
-        return override(sweep.base, {"train.device": "cpu"})
-    return sweep.base
+    """Return what every trial starts from."""
+    return on_share(sweep.base, sweep.config.resources)
+
+
+def on_share(config: Config, resources: ResourcesConfig) -> Config:
+    """Return a configuration as a trial runs it: without a GPU share it must not take a GPU that it happens to see."""
+    if resources.gpus_per_trial == 0 and config.train.device == "auto":
+        return override(config, {"train.device": "cpu"})
+    return config
+
+
+def num_threads(config: Config, resources: ResourcesConfig) -> int:
+    """Return the threads of a trial."""
+    return config.train.num_threads or max(1, int(resources.cpus_per_trial))
 
 
 def _spec(
@@ -75,6 +86,6 @@ def _spec(
         "seed": seed,
         "config": tree,
         "objective": sweep.config.objective.model_dump(mode="json"),
-        "num_threads": sweep.base.train.num_threads or max(1, int(sweep.config.resources.cpus_per_trial)),
+        "num_threads": num_threads(sweep.base, sweep.config.resources),
         "checkpoint_share": sweep.config.trial.checkpoint_share,
     }

@@ -244,11 +244,18 @@ def figures_text(metric: str, comparison: Comparison, units: str = "seeds") -> s
     )
 
 
+def detectable(comparison: Comparison) -> float | None:
+    """Return the true difference that so many pairs of this spread can see; None for fewer than two pairs."""
+    if comparison.std is None:
+        return None
+    level = (1 - CONFIDENCE) / comparison.num_compared
+    return detectable_difference(comparison.std, comparison.num_pairs, level=level)
+
+
 def detectable_text(comparison: Comparison, units: str = "seeds") -> str:
     """Say which difference so many pairs of this spread can see."""
-    assert comparison.std is not None
-    level = (1 - CONFIDENCE) / comparison.num_compared
-    seen = detectable_difference(comparison.std, comparison.num_pairs, level=level)
+    seen = detectable(comparison)
+    assert seen is not None
     seen_in = f"{comparison.num_pairs} {units} of this spread"
     return f"{seen_in} see a true difference of {seen:.3f} or more four times in five."
 

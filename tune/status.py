@@ -14,7 +14,7 @@ from tune.journal import FILE
 from tune.ledger import TrialRecord, read_records
 from tune.plan import count_race_runs
 from tune.reevaluation import rank
-from tune.sweep_directory import check_is_no_run
+from tune.sweep_directory import check_is_sweep
 
 ROLES = {"search": "search", "race": "race", "final": "final comparison"}
 """Roles of trials, in their order, and what their phase is called."""
@@ -71,7 +71,7 @@ def read_status(directory: Path) -> Status:
     Raises:
         CheckpointError: If this is no sweep directory, or its journal is corrupt.
     """
-    check_is_no_run(directory)
+    check_is_sweep(directory)
     if not (directory / "config.yaml").is_file():
         raise CheckpointError(
             f"{directory} must be a sweep directory that holds config.yaml, but it doesn't; give the --out of a sweep"

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import rocore
 from rocore.config import dump_config
-from rocore.errors import CheckpointError, ConfigError, DiskFullError, SweepError, SweepInterrupted
+from rocore.errors import CheckpointError, SweepError
 from tune import racing, reevaluation
 from tune.config import Sweep, Value, load_sweep
 from tune.decision import Decision, compared_configurations, decide, decide_without_race, describe_decision
 from tune.interruption import stoppable
-from tune.journal import FILE, is_disk_full
+from tune.journal import FILE
 from tune.ledger import Ledger, Listener, TrialRecord, read_records
 from tune.preparation import Facts, prepare_sweep
 from tune.progress import Progress
 from tune.remote.sweep import RemoteSweep, opened
 from tune.results import results_tree, write_reports
-from tune.resumption import load_begun
+from tune.resumption import check_unchanged, load_begun, resumable
 from tune.retention import Retention
-from tune.sweep_directory import STUDY, SweepDirectory, check_is_no_run
+from tune.sweep_directory import STUDY, SweepDirectory, check_is_sweep
 from tune.verdict import judge
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def resume_sweep(
         RocoreError: Like `run_sweep`.
     """
     with opened(out) as (directory, remote):
-        check_is_no_run(directory.root)
+        check_is_sweep(directory.root)
         if not (directory.root / CONFIG).is_file():
             raise CheckpointError(
                 f"{out} must be a sweep directory that holds {CONFIG}, but it doesn't; "
@@ -152,7 +152,7 @@ def _run(
     with Ledger(directory, sink=sink) as ledger, stoppable():
         steps = _Steps(sweep, directory, facts, echo, trainable or Trial, ledger)
         steps.first_listeners = () if remote is None else (remote,)
-        try:
+        with resumable(directory, steps.write_partial):
             steps.begin()
             echo("starting Ray")
             with ray_backend.ray_session(sweep.config.resources, directory.root / "ray"):
@@ -161,21 +161,6 @@ def _run(
                 steps.race()
                 steps.reevaluate()
             return steps.conclude()
-        except KeyboardInterrupt as stop:
-            steps.write_partial()
-            raise SweepInterrupted(f"stopped; go on with: {resume_command(directory.place)}") from stop
-        except Exception as error:
-            if is_disk_full(error) and not isinstance(error, DiskFullError):
-                raise DiskFullError(
-                    f"{directory.root} must have room to write to, but {error}; nothing is lost: free some, then go "
-                    f"on with `{resume_command(directory.place)}`"
-                ) from error
-            raise
-
-
-def resume_command(place: str) -> str:
-    """Return the command that goes on with a sweep."""
-    return f"rocore sweep --resume {place}"
 
 
 class _Steps:
@@ -226,14 +211,7 @@ class _Steps:
             "fingerprints": self.facts.environment.get("fingerprints", {}),
             "files": self.facts.data.get("files", {}),
         }
-        known = self.ledger.state.begin if self.ledger.records else {}
-        for what, now in same.items():
-            if known and known[what] != now:
-                changed = sorted(k for k in {*now, *known[what]} if now.get(k) != known[what].get(k))
-                raise ConfigError(
-                    f"data and encoder must be those that the sweep began with, but {', '.join(changed)} changed; "
-                    "restore them, or start a sweep anew in another directory"
-                )
+        check_unchanged(self.ledger, same)
         self.directory.write_text(CONFIG, dump_config(self.sweep.config))
         self.directory.write_json("environment.json", self.facts.environment)
         self.ledger.begin({"study": f"{self.sweep.config.name}-{uuid.uuid4().hex[:8]}", **same})

@@ -1,10 +1,12 @@
-"""The folder that a sweep leaves behind, and where the trials of any node leave theirs."""
+"""The folder that a sweep or an experiment leaves behind, and where the trials of any node leave theirs."""
 
 import json
+import re
+import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import rocore
 from rocore.errors import CheckpointError, ConfigError
@@ -40,8 +42,41 @@ def check_is_no_run(directory: Path) -> None:
         )
 
 
+def is_experiment(directory: Path) -> bool:
+    """Tell whether a folder is an experiment's, by its resolved configuration."""
+    config = directory / "config.yaml"
+    return config.is_file() and bool(
+        re.search("^settings:", config.read_text(encoding="utf-8"), re.MULTILINE)
+    )
+
+
+def check_is_sweep(directory: Path) -> None:
+    """Refuse a run's or an experiment's directory where a sweep's is wanted.
+
+    Raises:
+        CheckpointError: If it is one.
+    """
+    check_is_no_run(directory)
+    if is_experiment(directory):
+        raise CheckpointError(
+            f"{directory} must be a sweep directory, but is an experiment's; `rocore report {directory}` builds its "
+            f"report, `rocore experiment --resume {directory}` goes on with it, and the folders in "
+            f"{directory / 'runs'} are run directories, for predict, evaluate, export and compare"
+        )
+
+
 class SweepDirectory:
-    """A folder of this machine; where it is the copy of one on an object store, trials leave their files there."""
+    """A folder of this machine; where it is the copy of one on an object store, trials leave their files there.
+
+    Attributes:
+        what: What runs in it, for messages.
+        command: What starts and resumes that.
+        folders: Folder of the trials, by role.
+    """
+
+    what: ClassVar[str] = "sweep"
+    command: ClassVar[str] = "rocore sweep"
+    folders: ClassVar[Mapping[str, str]] = FOLDERS
 
     def __init__(self, root: Path, storage: "rocore.Storage | None" = None) -> None:
         self.root, self.storage = root, storage
@@ -50,6 +85,11 @@ class SweepDirectory:
     def place(self) -> str:
         """How users name it: a path or a URL."""
         return str(self.root) if self.storage is None else self.storage.url
+
+    @property
+    def resume_command(self) -> str:
+        """What goes on with it."""
+        return f"{self.command} --resume {shlex.quote(self.place)}"
 
     def checkpoints(self, role: str) -> Checkpoints:
         """Return where Tune keeps the checkpoints of a role's trials."""
@@ -60,13 +100,13 @@ class SweepDirectory:
     def place_of(self, record: "TrialRecord") -> str:
         """Return where a trial, on any node, leaves what is of use after its end: a path or a URL."""
         folder = self.folder(record)
-        return str(folder) if self.storage is None else self.storage.below(_name(record)).url
+        return str(folder) if self.storage is None else self.storage.below(self.name_of(record)).url
 
     def remove_model(self, record: "TrialRecord") -> None:
         """Remove the model of a run that ended."""
         shutil.rmtree(self.folder(record) / MODEL, ignore_errors=True)
         if self.storage is not None:
-            self.storage.remove(f"{_name(record)}/{MODEL}")
+            self.storage.remove(f"{self.name_of(record)}/{MODEL}")
 
     def check_free(self) -> None:
         """Refuse a folder that can't be written or holds something; what a sweep that tried nothing left is nothing.
@@ -84,8 +124,8 @@ class SweepDirectory:
                 is_begun, ours = has_trials(opened.events), LEFT_BEFORE_TRIALS
         if is_begun or any(path.name not in ours for path in self.root.iterdir()):
             raise ConfigError(
-                f"the sweep directory must be new or empty, but {self.place} isn't; choose another with --out, or "
-                f"go on with the sweep there: rocore sweep --resume {self.place}"
+                f"the {self.what} directory must be new or empty, but {self.place} isn't; choose another with --out, "
+                f"or go on with the {self.what} there: {self.resume_command}"
             )
 
     def create(self) -> None:
@@ -94,7 +134,7 @@ class SweepDirectory:
 
     def folder(self, record: "TrialRecord") -> Path:
         """Return the folder of a trial on this machine, made on the first call."""
-        path = self.root / _name(record)
+        path = self.root / self.name_of(record)
         path.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -106,6 +146,6 @@ class SweepDirectory:
         """Write a JSON file in one step; NaN is refused, as JSON has none."""
         self.write_text(name, json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
-
-def _name(record: "TrialRecord") -> str:
-    return f"{FOLDERS[record.role]}/{record.name}"
+    def name_of(self, record: "TrialRecord") -> str:
+        """Return the folder of a trial, relative to this one."""
+        return f"{self.folders[record.role]}/{record.name}"

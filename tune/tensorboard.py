@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,15 +31,15 @@ FINAL_MEAN, FINAL_STD = "final/b3_f1_mean", "final/b3_f1_std"
 class TrialLogger:
     """The curves of one trial: one run under DIR/tensorboard, named by the trial and its parameters."""
 
-    def __init__(self, directory: Path, name: str, params: Mapping[str, object]) -> None:
+    def __init__(self, directory: Path, name: str, params: Mapping[str, object] | None) -> None:
         """Open the run.
 
         Args:
             directory: The sweep directory.
             name: `0003` for a search trial, `paper-seed7` for a run of the final comparison.
-            params: Searched values by dotted key.
+            params: Searched values by dotted key; None: the name is the whole of the run's.
         """
-        self.folder = directory / FOLDER / run_name(name, params)
+        self.folder = directory / FOLDER / (name if params is None else run_name(name, params))
         self._file = EventFile(self.folder)
 
     def log(self, epoch: int, scalars: Mapping[str, float]) -> None:
@@ -60,9 +61,7 @@ def write_hparams(directory: Path, results: Mapping[str, Any]) -> None:
         directory: The sweep directory.
         results: What results.json holds.
     """
-    root = directory / FOLDER
-    for stale in root.glob(f"**/events.*{SUFFIX}"):
-        stale.unlink()
+    root = _cleared(directory)
     search = results.get("search") or {}
     space, trials = search.get("space") or {}, search.get("trials") or []
     if not trials:
@@ -73,6 +72,66 @@ def write_hparams(directory: Path, results: Mapping[str, Any]) -> None:
     for trial in trials:
         row = final.get(_identity(trial["params"]))
         _write_trial(root / run_name(f"{trial['number']:04d}", trial["params"]), trial, hparams, row)
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A run's row in the table of hyper-parameters.
+
+    Attributes:
+        run: The run's name, which is its folder below `FOLDER`; it carries the metrics already.
+        values: Hyper-parameters by name; every row has the same names.
+    """
+
+    run: str
+    values: Mapping[str, object]
+    failed: bool
+
+
+def write_table(directory: Path, rows: Sequence[TableRow], metrics: Sequence[str]) -> None:
+    """Write the table of hyper-parameters of runs whose curves are there, in place of an older one.
+
+    Args:
+        directory: Holds the folder of all runs.
+        rows: One a run.
+        metrics: Columns: tags of the runs' scalars.
+    """
+    from tensorboard.plugins.hparams.summary_v2 import (
+        Discrete,
+        HParam,
+        Metric,
+        hparams_config_pb,
+        hparams_pb,
+    )
+
+    root = _cleared(directory)
+    if not rows:
+        return
+    values = {name: list(dict.fromkeys(_choice(row.values[name]) for row in rows)) for name in rows[0].values}
+    hparams = {
+        name: HParam(name, Discrete(_of_one_type([value for value in found if value is not None])))
+        for name, found in values.items()
+        if any(value is not None for value in found)
+    }
+    columns = [Metric(metric, display_name=metric) for metric in metrics]
+    _write(root, [hparams_config_pb(hparams=list(hparams.values()), metrics=columns)], {})
+    for row in rows:
+        named = {hparam: _of_domain(_choice(row.values[name]), hparam) for name, hparam in hparams.items()}
+        shown = {hparam: value for hparam, value in named.items() if value is not None}
+        _write(root / row.run, [hparams_pb(shown, trial_id=row.run), _end(failed=row.failed)], {})
+
+
+def _choice(value: object) -> object:
+    """Return a value that a set can hold."""
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
+
+
+def _cleared(directory: Path) -> Path:
+    """Remove the table that stands there, and return where runs lie."""
+    root = directory / FOLDER
+    for stale in root.glob(f"**/events.*{SUFFIX}"):
+        stale.unlink()
+    return root
 
 
 def _hparams(space: Mapping[str, Mapping[str, Any]]) -> "dict[str, HParam]":

@@ -5,7 +5,8 @@ from typing import Any
 
 from tune.decision import Decision
 from tune.ledger import PAPER, TrialRecord
-from tune.reevaluation import METRIC, against_paper, failed_seeds, has_gold
+from tune.reevaluation import METRIC, against_paper, has_gold
+from tune.repetitions import failed_seeds
 from tune.statistics import Comparison, as_json, verdict_text
 
 METRIC_TEXT = "novel-test B-cubed F1"

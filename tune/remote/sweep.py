@@ -19,7 +19,7 @@ from tune.ledger import TrialRecord
 from tune.remote.copy import Copy, copy_root, local_journal, place_of, write_journal
 from tune.remote.journal import RemoteJournal, read_journal
 from tune.remote.lease import LEASE, Lease
-from tune.sweep_directory import FOLDERS, LINK, RAY, STUDY, SweepDirectory
+from tune.sweep_directory import LINK, RAY, STUDY, SweepDirectory
 
 COPY_PERIOD_S = 20.0
 log = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ class RemoteSweep:
     def ended(self, record: TrialRecord) -> None:
         """Bring what a final run has left in the store, wherever it ran."""
         if record.role == "final" and record.state == "complete":
-            folder = f"{FOLDERS[record.role]}/{record.name}"
+            folder = self.directory.name_of(record)
             self._copy.bring_folder(folder)
             self._uncopied.append(folder)
 

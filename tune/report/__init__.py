@@ -36,12 +36,12 @@ def write_report(directory: Path) -> tuple[str, ...]:
     results = read_results(directory)
     config = best_config(results)
     report = build(results, has_config=config is not None)
-    _write(directory / "best_config.yaml", config)
-    _write(directory / "results.csv", trials_csv(results))
-    _write(directory / "final.csv", final_csv(results) if results.final else None)
-    _write(directory / "report.md", render_markdown(report))
-    _write(directory / "report.tex", latex_table(results))
-    _write(directory / "report.html", render_html(report))
+    write_or_remove(directory / "best_config.yaml", config)
+    write_or_remove(directory / "results.csv", trials_csv(results))
+    write_or_remove(directory / "final.csv", final_csv(results) if results.final else None)
+    write_or_remove(directory / "report.md", render_markdown(report))
+    write_or_remove(directory / "report.tex", latex_table(results))
+    write_or_remove(directory / "report.html", render_html(report))
     return report.faults
 
 
@@ -66,7 +66,7 @@ def build(results: Results, has_config: bool) -> "Report":
         verdict=final.verdict(results),
         figures=final.figures(results),
         notes=final.notes(results),
-        sections=_built(
+        sections=build_sections(
             (
                 ("Final comparison", partial(final.final_section, results)),
                 ("How the representations change", partial(representations_section, results)),
@@ -84,7 +84,7 @@ def build(results: Results, has_config: bool) -> "Report":
     )
 
 
-def _built(sections: "Iterable[tuple[str, Callable[[], Section | None]]]") -> "tuple[Section, ...]":
+def build_sections(sections: "Iterable[tuple[str, Callable[[], Section | None]]]") -> "tuple[Section, ...]":
     """Build what there is; a section that can't be built says so in its place."""
     from tune.report.contents import Section
 
@@ -100,7 +100,7 @@ def _built(sections: "Iterable[tuple[str, Callable[[], Section | None]]]") -> "t
     return tuple(found)
 
 
-def _write(path: Path, text: str | None) -> None:
+def write_or_remove(path: Path, text: str | None) -> None:
     """Write in one step, so that readers see a whole file; None removes what an older report left."""
     if text is None:
         path.unlink(missing_ok=True)

@@ -136,6 +136,9 @@ class Report:
     figures: tuple[Figure, ...]
     notes: tuple[str, ...]
     sections: tuple[Section, ...]
+    kind: str = "sweep"
+    files: str = "results.json, results.csv and final.csv"
+    """Where the exact numbers stand."""
 
     @property
     def faults(self) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ def latex_table(results: Results) -> str | None:
     """Return report.tex; None before the final comparison.
 
     A table of the novel relations' metrics; in incremental mode one of known and novel relations together; and one of
-    the differences to the paper's configuration.
+    the differences to the reference.
     """
     if not results.final:
         return None
@@ -82,8 +82,9 @@ def _differences_table(results: Results, compared: Sequence[tuple[str, dict[int,
     rows = [[_name(results, name), *_comparison(comparison)] for name, _, comparison in compared]
     metric = _heading(results.metric)
     many = f", corrected for {len(compared)} comparisons (Holm)" if len(compared) > 1 else ""
+    reference = escape(str(results.reference)) if results.is_experiment else results.reference_text
     caption = (
-        f"Difference in {metric} to the paper's configuration, paired by seed: mean, 95\\% interval and p value of "
+        f"Difference in {metric} to {reference}, paired by seed: mean, 95\\% interval and p value of "
         f"Student's $t$-test{many}."
     )
     headings = ["Configuration", "Pairs", rf"$\Delta$ {metric}", r"95\% CI", "$p$"]
@@ -114,6 +115,8 @@ def _heading(metric: str) -> str:
 
 
 def _name(results: Results, name: str) -> str:
+    if results.is_experiment:
+        return escape(name)
     if name == PAPER:
         return "Paper's configuration"
     return "Search's choice" if name == results.best_name else escape(name)
@@ -151,9 +154,8 @@ def _caption(results: Results, what: str) -> str:
     parts = [f"RoCORE on {escape(str(data.get('format', 'the data')))}, {what}"]
     if encoder.get("name"):
         parts.append(f"encoder {escape(str(encoder['name']))}")
-    text = (
-        ", ".join(parts) + ": mean and, small, standard deviation over $n$ seeds that the search did not use"
-    )
+    fresh = "" if results.is_experiment else " that the search did not use"
+    text = f"{', '.join(parts)}: mean and, small, standard deviation over $n$ seeds{fresh}"
     if results.best_params and results.best_name != PAPER:
         names = short_keys(results.best_params)
         values = [

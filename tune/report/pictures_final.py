@@ -6,7 +6,6 @@ import numpy as np
 
 from tune.report.contents import Cell, Picture, table
 from tune.report.numbers import NO_NUMBER, interval, mean_std, p_value, score, signed
-from tune.report.results import PAPER as PAPER_NAME
 from tune.report.results import Record, Results, values_by_seed
 from tune.report.svg import BEST, CARD, GRID, HEIGHT, PAPER, TRIAL, drawing
 from tune.statistics import Comparison, compare, corrected
@@ -14,7 +13,7 @@ from tune.statistics import Comparison, compare, corrected
 
 def tone_of(results: Results, name: str) -> str:
     """Return "best", "paper" or nothing."""
-    return "best" if name == results.best_name else "paper" if name == PAPER_NAME else ""
+    return "best" if name == results.best_name else "paper" if name == results.reference else ""
 
 
 def color_of(results: Results, name: str) -> str:
@@ -91,15 +90,18 @@ def seeds_picture(results: Results) -> Picture | None:
 
 
 def comparisons(results: Results) -> list[tuple[str, dict[int, float], Comparison]]:
-    """Compare every configuration with the paper's, over the seeds that both finished, corrected for all of them."""
-    metric, paper = results.metric, results.final_named(PAPER_NAME)
-    if paper is None:
+    """Compare every configuration with the reference, over the seeds that both finished, corrected for all of them.
+
+    Other data than the reference's make no pairs.
+    """
+    metric, reference = results.metric, results.final_named(results.reference)
+    if reference is None:
         return []
-    theirs, named, compared = values_by_seed(paper, metric), [], []
+    theirs, named, compared = values_by_seed(reference, metric), [], []
     for entry in results.final:
         ours = values_by_seed(entry, metric)
         seeds = [seed for seed in ours if seed in theirs]
-        if entry["name"] != PAPER_NAME and seeds:
+        if entry["name"] != results.reference and seeds and entry.get("shares_data", True):
             named.append((str(entry["name"]), {seed: ours[seed] - theirs[seed] for seed in seeds}))
             compared.append(compare([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]))
     together = corrected(compared)
@@ -107,7 +109,7 @@ def comparisons(results: Results) -> list[tuple[str, dict[int, float], Compariso
 
 
 def differences_picture(results: Results) -> Picture | None:
-    """Draw the difference to the paper's configuration, seed by seed."""
+    """Draw the difference to the reference, seed by seed."""
     found = comparisons(results)
     if not found:
         return None
@@ -125,7 +127,7 @@ def differences_picture(results: Results) -> Picture | None:
             )
         axes.set_yticks(range(len(found)), [name for name, _, _ in reversed(found)])
         axes.set_ylim(-0.6, len(found) - 0.4)
-        axes.set_xlabel(f"{title_of(results.metric)} minus the paper's configuration, same seed")
+        axes.set_xlabel(f"{title_of(results.metric)} minus {results.reference_text}, same seed")
         axes.grid(visible=False, axis="y")
     rows = [_comparison_row(name, comparison) for name, _, comparison in found]
     many = (
@@ -135,9 +137,9 @@ def differences_picture(results: Results) -> Picture | None:
     )
     return Picture(
         name="differences",
-        title="Difference to the paper's configuration",
+        title=f"Difference to {results.reference_text}",
         caption="A dot is a seed; diamonds are means, bars their 95% intervals (Student's t). "
-        f"Right of the line is better than the paper's.{many}",
+        f"Right of the line is better than {results.reference_text}.{many}",
         svg=drawn.svg,
         fault=drawn.fault,
         table=table(

@@ -9,7 +9,7 @@ from typing import Any
 from rocore.errors import CheckpointError
 from tune.representations import FILE as REPRESENTATIONS
 from tune.representations import Representations
-from tune.sweep_directory import check_is_no_run
+from tune.sweep_directory import check_is_sweep
 
 SCHEMA = 1
 PAPER = "paper"
@@ -81,6 +81,22 @@ class Results:
         return list(self.tree.get("final") or [])
 
     @property
+    def reference(self) -> str | None:
+        """The configuration that the others are compared with: the paper's in a sweep, any in an experiment."""
+        named = self.tree.get("reference", PAPER)
+        return None if named is None else str(named)
+
+    @property
+    def is_experiment(self) -> bool:
+        """Whether nothing was searched: these are an experiment's settings."""
+        return self.tree.get("kind") == "experiment"
+
+    @property
+    def reference_text(self) -> str:
+        """How sentences call the reference."""
+        return str(self.reference) if self.is_experiment else "the paper's configuration"
+
+    @property
     def race(self) -> Record:
         """The race between search and final comparison; empty where there was none."""
         return dict(self.tree.get("race") or {})
@@ -93,7 +109,7 @@ class Results:
     @property
     def metric(self) -> str:
         """The metric that the verdict is about."""
-        named = self.verdict.get("metric")
+        named = self.verdict.get("metric") or self.tree.get("metric")
         found = self.metrics
         return str(named) if named in found or not found else B3_F1 if B3_F1 in found else found[0]
 
@@ -181,7 +197,7 @@ def read_results(directory: Path) -> Results:
     Raises:
         CheckpointError: If results.json is absent, torn or of another version.
     """
-    check_is_no_run(directory)
+    check_is_sweep(directory)
     path = directory / "results.json"
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))

@@ -128,15 +128,19 @@ def final_section(results: Results) -> Section:
             "the numbers of the search say which configurations are promising, not how good they are."
         )
         return Section("final", "Final comparison", (Paragraph(text, "warning"),))
-    blocks: list[Block] = [
+    blocks = [
         Paragraph(
             "The best configurations of the search and the paper's, trained anew on the real known and "
             "novel relations with seeds that the search didn't use. Mean ± standard deviation (n-1) over the "
             "seeds that finished."
         )
     ]
-    for metrics, caption in _groups(results):
-        blocks.append(_metric_table(results, metrics, caption))
+    return Section("final", "Final comparison", (*blocks, *comparison_blocks(results)))
+
+
+def comparison_blocks(results: Results) -> list[Block]:
+    """Return the tables and pictures of named configurations over seeds."""
+    blocks: list[Block] = [_metric_table(results, metrics, caption) for metrics, caption in _groups(results)]
     blocks += _failures(results)
     pictures = [
         picture for picture in (seeds_picture(results), differences_picture(results)) if picture is not None
@@ -144,7 +148,7 @@ def final_section(results: Results) -> Section:
     if pictures:
         blocks.append(Pictures(tuple(pictures)))
     blocks.append(_params_table(results))
-    return Section("final", "Final comparison", tuple(blocks))
+    return blocks
 
 
 def _groups(results: Results) -> list[tuple[list[str], str]]:

@@ -29,28 +29,38 @@ NAMES = {
 def data_section(results: Results) -> Section:
     """Build data and encoder: counts, files and their SHA-256."""
     data, encoder = dict(results.tree.get("data") or {}), dict(results.tree.get("encoder") or {})
-    files = data.pop("files", None) or {}
-    rows = [(NAMES.get(key, key.replace("_", " ").capitalize()), count(value)) for key, value in data.items()]
-    blocks: list[Block] = [table(("Data", ""), rows, 2)] if rows else []
-    if files:
-        blocks.append(
-            table(("File", "SHA-256"), [(name, Cell(str(digest))) for name, digest in files.items()], 2)
-        )
-    elif results.tree.get("synthetic"):
-        blocks.append(Paragraph("No files: the sentences come from the built-in generator, from its seed."))
+    blocks = data_blocks(data, synthetic=bool(results.tree.get("synthetic")))
     if encoder:
         blocks.append(table(("Encoder", ""), flatten(encoder), 2))
     return Section("data", "Data and encoder", tuple(blocks))
+
+
+def data_blocks(data: Mapping[str, object], *, synthetic: bool) -> list[Block]:
+    """Return the tables of one data set: its counts, its files."""
+    counts = {key: value for key, value in data.items() if key != "files"}
+    rows = [
+        (NAMES.get(key, key.replace("_", " ").capitalize()), count(value)) for key, value in counts.items()
+    ]
+    blocks: list[Block] = [table(("Data", ""), rows, 2)] if rows else []
+    files = data.get("files")
+    if isinstance(files, Mapping) and files:
+        blocks.append(
+            table(("File", "SHA-256"), [(name, Cell(str(digest))) for name, digest in files.items()], 2)
+        )
+    elif synthetic:
+        blocks.append(Paragraph("No files: the sentences come from the built-in generator, from its seed."))
+    return blocks
 
 
 def environment_section(results: Results) -> Section:
     """Build what the sweep ran on, and its resolved configuration."""
     environment = dict(results.tree.get("environment") or {})
     blocks: list[Block] = []
+    what = "experiment" if results.is_experiment else "sweep"
     if environment:
         blocks.append(table(("Environment", ""), flatten(environment), 2))
     if results.sweep_yaml:
-        blocks.append(Code(results.sweep_yaml.rstrip(), "config.yaml: the resolved sweep", folded=True))
+        blocks.append(Code(results.sweep_yaml.rstrip(), f"config.yaml: the resolved {what}", folded=True))
     if not blocks:
         blocks.append(Paragraph("No environment was recorded."))
     return Section("environment", "Environment", tuple(blocks))

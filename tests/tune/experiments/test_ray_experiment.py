@@ -1,0 +1,89 @@
+"""Whole experiments on a Ray of their own, with the small engine."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from ray import cloudpickle
+
+from rocore.errors import SweepInterrupted
+from tune.experiments.run import resume_experiment, run_experiment
+from tune.journal import read_events
+from tune.trial import Trial
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard.*"),
+]
+LOST = 1.5
+"""Margin of a setting whose first process is lost once, after its first epoch."""
+
+
+def make_trainable(engine_class, trainer_class):
+    class Trainer(trainer_class):
+        def run_epoch(self):
+            marker = Path(self.config.data.root) / "lost-once"
+            if self.config.loss.pair_margin == LOST and self.epoch == 1 and not marker.exists():
+                marker.touch()
+                os._exit(1)
+            return super().run_epoch()
+
+    class Engine(engine_class):
+        def Trainer(self, config, task):  # noqa: N802
+            return Trainer(config, task)
+
+    class FakeTrial(Trial):
+        def engine(self):
+            return Engine()
+
+    return FakeTrial
+
+
+@pytest.fixture
+def trainable(engine):
+    for each in (sys.modules.get(type(engine).__module__), sys.modules.get(__name__)):
+        if each is not None:
+            cloudpickle.register_pickle_by_value(each)
+    return make_trainable(type(engine), type(engine.Trainer(None, None)))
+
+
+@pytest.fixture
+def experiment(make_experiment, tmp_path):
+    settings = {"paper": {}, "lost": {"loss.pair_margin": LOST}, "bad": {"loss.pair_margin": 3.95}}
+    keys = {"data.root": str(tmp_path), "resources.max_concurrent_trials": 2, "seeds.number": 2}
+    return make_experiment(keys, settings=settings)
+
+
+def starts(out):
+    return [event["name"] for event in read_events(out / "journal.jsonl") if event["event"] == "start"]
+
+
+def test_experiment_runs_whole_stops_and_goes_on(experiment, trainable, facts, tmp_path):
+    """Stopped at the first end, resumed to its own: every run is trained once."""
+    out = tmp_path / "out"
+
+    def stop(text):
+        if text.startswith("3 settings") and "done" not in text:
+            raise KeyboardInterrupt
+
+    with pytest.raises(SweepInterrupted, match="go on with: rocore experiment --resume"):
+        run_experiment(experiment, out, trainable=trainable, prepare=lambda _: facts, echo=stop)
+    results = resume_experiment(out, trainable=trainable, prepare=lambda _: facts).results
+    paper, lost, bad = results.settings
+    # The engine's figure: it falls with the margin, and grows with the seed.
+    assert paper.metrics["novel_test.b3_f1"].values == pytest.approx((0.6, 0.61))
+    assert lost.metrics["novel_test.b3_f1"].values == pytest.approx((0.7, 0.71))
+    assert lost.against_reference.difference == pytest.approx(0.1)
+    assert [failure.seed for failure in bad.failed_seeds] == [0, 1]
+    assert "must be finite" in bad.failed_seeds[0].error
+    assert (results.status, results.history["lost_processes"]) == ("complete", 1)
+    # A lost process goes on from its checkpoint; what ended isn't run again, now or later.
+    assert {run.epochs for run in results.runs if run.state == "complete"} == {4}
+    assert len(starts(out)) == 7
+    assert resume_experiment(out, trainable=trainable, prepare=lambda _: facts).results.runs == results.runs
+    assert len(starts(out)) == 7
+    assert {path.parent.name for path in (out / "runs").glob("*/checkpoints")} == {
+        f"{name}-seed{seed}" for name in ("paper", "lost") for seed in (0, 1)
+    }
+    assert list((out / "ray").glob("*/*/checkpoint_*")) == []
