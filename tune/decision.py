@@ -15,6 +15,8 @@ from tune.racing import PAIRS, Scores, Standing, row_of
 from tune.reevaluation import name_of, rank
 from tune.statistics import Comparison, as_json, compare, corrected, figures_text, pairs_to_decide
 
+KEEP = "Keep the paper's configuration"
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -35,6 +37,11 @@ class Decision:
     comparison: Comparison | None
     pairs_needed: int | None
     text: str
+
+    @property
+    def headline(self) -> str:
+        """The decision alone; `text` begins with it, and a colon."""
+        return KEEP if self.choice == PAPER else f"Use {self.choice}"
 
 
 def decide(where: Standing, scores: Scores, alpha: float) -> Decision:
@@ -87,10 +94,10 @@ def decide_without_race(trials: Sequence[TrialRecord], paper: Mapping[str, Value
             None,
             None,
             None,
-            "Keep the paper's configuration: no other trial of the search ended well.",
+            f"{KEEP}: no other trial of the search ended well.",
         )
     text = (
-        "Keep the paper's configuration: without a race (`racing.num_candidates`) nothing can call a gain "
+        f"{KEEP}: without a race (`racing.num_candidates`) nothing can call a gain "
         f"significant. The runner-up is {others[0]}, by one run of the objective."
     )
     return Decision(PAPER, others[0], None, None, text)
@@ -132,10 +139,7 @@ def _replaced(name: str, where: Standing, comparison: Comparison) -> str:
 
 
 def _kept(where: Standing) -> str:
-    return (
-        f"Keep the paper's configuration: in the race over {where.num_pairs} {PAIRS} no candidate is significantly "
-        "better."
-    )
+    return f"{KEEP}: in the race over {where.num_pairs} {PAIRS} no candidate is significantly better."
 
 
 def _runner_up(name: str, comparison: Comparison, needed: int | None) -> str:

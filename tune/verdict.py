@@ -36,6 +36,7 @@ def judge(decision: Decision, names: Sequence[str], records: Sequence[TrialRecor
         "significant": measured is not None and measured.significant,
         "failed_seeds": failed,
         "num_failed_seeds": sum(len(seeds) for seeds in failed.values()),
+        "headline": decision.headline,
         "text": f"{decision.text} {_measured(decision, beside, measured, records)}{_failures(failed)}".strip(),
     }
 

@@ -29,6 +29,7 @@ def test_decide_replaces_the_paper_by_a_significant_gain():
         "configuration (+0.050 of the search's objective, 95% interval ["
     )
     assert "corrected for 2 comparisons" in decision.text
+    assert decision.text.startswith(f"{decision.headline}: ")
 
 
 def test_decide_keeps_the_paper_where_a_gain_may_be_chance_and_says_how_many_pairs_would_tell():

@@ -32,6 +32,7 @@ PAPER = runs("paper", [0.50, 0.52, 0.51])
 def test_judge_measures_the_choice_against_the_paper():
     verdict = judge(USE, NAMES, [*PAPER, *runs("trial-1", [0.60, 0.63, 0.61])])
     assert (verdict["best"], verdict["compared"], verdict["significant"]) == ("trial-1", "trial-1", True)
+    assert verdict["headline"] == "Use trial-1"
     assert verdict["difference"] == pytest.approx(0.1033, abs=1e-4)
     assert verdict["text"].startswith(
         "Use trial-1. Measured on the novel relations afterwards: trial-1 is significantly better than the paper's "

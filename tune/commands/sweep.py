@@ -182,7 +182,7 @@ def _show_result(result: "SweepResult") -> None:
     from tune.progress import format_params
 
     for line in (
-        f"best by the search's objective ({result.objective:.4f}): {result.best_name}",
+        f"the choice: {result.best_name} (objective in the search: {result.objective:.4f})",
         f"  {format_params(result.best_params)}",
         result.verdict,
         f"report: {result.directory / 'report.html'}",

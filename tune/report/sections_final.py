@@ -27,9 +27,9 @@ def banners(results: Results) -> tuple[str, ...]:
 
 def verdict(results: Results) -> str:
     """Return the one sentence that the report is about."""
-    text = results.verdict.get("text")
-    if text:
-        return str(text)
+    said = results.verdict.get("headline") or results.verdict.get("text")
+    if said:
+        return str(said)
     best, paper = results.best_trial, results.paper_trial
     if not results.trials:
         return "The search hasn't finished a trial yet."
@@ -91,6 +91,9 @@ def _seeds(number: int) -> str:
 def notes(results: Results) -> tuple[str, ...]:
     """Return what a reader needs to judge the verdict."""
     found = []
+    if headline := results.verdict.get("headline"):
+        reason = str(results.verdict["text"]).removeprefix(f"{headline}: ")
+        found.append(f"{reason[:1].upper()}{reason[1:]}")
     description = results.objective.get("description")
     if description:
         found.append(f"The search maximized: {description}.")

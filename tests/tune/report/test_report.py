@@ -202,6 +202,16 @@ def test_figures_that_keep_the_papers_configuration_show_the_runner_up_beside_it
     assert labels[:2] == [f"Runner-up: {tree['final'][1]['name']}", "Kept: the paper's configuration"]
 
 
+def test_report_begins_with_the_decision_alone_and_then_gives_its_reason(tree):
+    tree["verdict"] |= {
+        "headline": "Use trial-3",
+        "text": "Use trial-3: it won. Measured afterwards: it is better.",
+    }
+    report = build(Results(tree), has_config=True)
+    assert report.verdict == "Use trial-3"
+    assert report.notes[0] == "It won. Measured afterwards: it is better."
+
+
 def test_notes_say_that_the_final_comparison_only_measured(tree):
     assert "the final comparison only measured it" in build(Results(tree), has_config=True).notes[-1]
 
