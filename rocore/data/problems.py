@@ -51,4 +51,4 @@ class Problems:
             return
         left_out = self._num - len(self._messages)
         more = [f"and {left_out} more like these"] if left_out else []
-        raise self._error_class("\n".join([*self._messages, *more]))
+        raise self._error_class("\n".join([*dict.fromkeys(self._messages), *more]))
