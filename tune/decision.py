@@ -5,6 +5,7 @@ so that a better mean isn't enough. The race decides, on hidden known relations;
 and only measures.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from tune.config import Value
 from tune.ledger import PAPER, TrialRecord
 from tune.racing import PAIRS, Scores, Standing, row_of
 from tune.reevaluation import name_of, rank
-from tune.statistics import Comparison, as_json, compare, corrected, figures_text, pairs_to_decide
+from tune.statistics import CONFIDENCE, Comparison, as_json, compare, corrected, figures_text, pairs_to_decide
 
 KEEP = "Keep the paper's configuration"
 
@@ -64,14 +65,15 @@ def decide(where: Standing, scores: Scores, alpha: float) -> Decision:
         gain, p_value = comparison.difference or 0.0, comparison.p_value
         if gain > 0 and p_value is not None and p_value < alpha:
             runner_up = next((other for other in candidates if other != name), None)
-            return Decision(name, runner_up, comparison, None, _replaced(name, where, comparison))
+            return Decision(name, runner_up, comparison, None, _replaced(name, where, comparison, alpha))
+    kept = f"{KEEP}: in the race over {where.num_pairs} {PAIRS} no candidate is significantly better{_level(alpha)}."
     if not candidates:
-        text = f"{_kept(where)} All of them were dropped as significantly worse."
+        text = f"{kept} All of them were dropped as significantly worse."
         return Decision(PAPER, None, None, None, text)
     runner_up, comparison = candidates[0], compared[0]
     gain, std = comparison.difference or 0.0, comparison.std or 0.0
     needed = pairs_to_decide(gain, std, level=alpha / comparison.num_compared)
-    text = f"{_kept(where)} {_runner_up(runner_up, comparison, needed)}"
+    text = f"{kept} {_runner_up(runner_up, comparison, needed)}"
     return Decision(PAPER, runner_up, comparison, needed, text)
 
 
@@ -89,13 +91,7 @@ def decide_without_race(trials: Sequence[TrialRecord], paper: Mapping[str, Value
         )
         return Decision(others[0], others[1] if len(others) > 1 else None, None, None, text)
     if not others:
-        return Decision(
-            PAPER,
-            None,
-            None,
-            None,
-            f"{KEEP}: no other trial of the search ended well.",
-        )
+        return Decision(PAPER, None, None, None, f"{KEEP}: no other trial of the search ended well.")
     text = (
         f"{KEEP}: without a race (`racing.num_candidates`) nothing can call a gain "
         f"significant. The runner-up is {others[0]}, by one run of the objective."
@@ -131,15 +127,16 @@ def describe_decision(decision: Decision) -> dict[str, Any]:
     }
 
 
-def _replaced(name: str, where: Standing, comparison: Comparison) -> str:
+def _replaced(name: str, where: Standing, comparison: Comparison, alpha: float) -> str:
     return (
         f"Use {name}: in the race over {where.num_pairs} {PAIRS} it is significantly better than the paper's "
-        f"configuration ({_figures(comparison)})."
+        f"configuration{_level(alpha)} ({_figures(comparison)})."
     )
 
 
-def _kept(where: Standing) -> str:
-    return f"{KEEP}: in the race over {where.num_pairs} {PAIRS} no candidate is significantly better."
+def _level(alpha: float) -> str:
+    """Name the level of the race's tests where it isn't that of the intervals beside it."""
+    return "" if math.isclose(alpha, 1 - CONFIDENCE) else f" at a level of {alpha:g} (`racing.alpha`)"
 
 
 def _runner_up(name: str, comparison: Comparison, needed: int | None) -> str:

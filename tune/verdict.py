@@ -59,7 +59,7 @@ def _measured(
     better = (measured.difference or 0.0) > 0
     if better == (decision.choice == beside):
         return said
-    return f"{said} The choice stays, as it must not be made by novel gold; a longer race may see the same."
+    return f"{said} The choice stays: novel gold must not make it. A longer race may come to the same result."
 
 
 def _failures(failed: Mapping[str, Sequence[int]]) -> str:

@@ -45,6 +45,14 @@ def test_decide_keeps_the_paper_where_a_gain_may_be_chance_and_says_how_many_pai
     )
 
 
+def test_decide_at_another_level_than_the_intervals_names_it():
+    where, scores = race({"trial-3": 0.012})
+    assert decide(where, scores, 0.05).choice == "trial-3"
+    kept = decide(where, scores, 0.001)
+    assert kept.choice == "paper"
+    assert "no candidate is significantly better at a level of 0.001 (`racing.alpha`)." in kept.text
+
+
 @pytest.mark.parametrize(
     ("gain", "ending"),
     [

@@ -55,7 +55,7 @@ def test_judge_whose_measurement_speaks_against_the_choice_says_so_and_keeps_it(
     verdict = judge(decision, NAMES, [*PAPER, *runs("trial-1", [0.5 + shift, 0.53 + shift, 0.51 + shift])])
     assert verdict["best"] == decision.choice
     assert verdict["significant"]
-    assert "The choice stays, as it must not be made by novel gold" in verdict["text"]
+    assert "The choice stays: novel gold must not make it." in verdict["text"]
 
 
 def test_judge_names_the_seeds_that_failed():
