@@ -111,7 +111,7 @@ def too_short(results: Results) -> list[str]:
     final = [reason for entry in results.final for reason in entry.get("stop_reasons") or []]
     if cut := final.count(OUT_OF_EPOCHS):
         found.append(
-            f"{cut} of {len(final)} runs of the final comparison ended at `train.max_epochs` before their pseudo "
+            f"{cut} of {len(final)} runs on the novel relations ended at `train.max_epochs` before their pseudo "
             "labels stood still: raise it."
         )
     search = [trial["stop_reason"] for trial in results.of_state("complete") if trial.get("stop_reason")]

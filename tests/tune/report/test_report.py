@@ -225,7 +225,7 @@ def test_notes_say_where_runs_ended_before_they_converged(tree):
         trial["stop_reason"] = "max_epochs"
     final, search = build(Results(tree), has_config=True).notes[-2:]
     assert final.startswith(
-        "2 of 5 runs of the final comparison ended at `train.max_epochs` before their pseudo labels"
+        "2 of 5 runs on the novel relations ended at `train.max_epochs` before their pseudo labels"
     )
     assert search.startswith(
         "3 of 5 complete trials of the search ended at their last epoch before their pseudo labels"
