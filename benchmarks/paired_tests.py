@@ -39,9 +39,9 @@ SEEDS_HEAD = tuple(f"{num_seeds} seeds" for num_seeds in NUM_SEEDS)
 CANDIDATES = tuple(f"trial-{number}" for number in range(RacingConfig().num_candidates))
 RACES = {
     "all equal": (0.0, 0.0),
-    "one equal, seven far worse": (0.0, -0.1),
-    "one better by .03": (0.03, 0.0),
-    "one better by .05": (0.05, 0.0),
+    "one equal": (0.0, -0.1),
+    ".03 better": (0.03, 0.0),
+    ".05 better": (0.05, 0.0),
 }
 """What the first candidate, and each other one, is truly ahead of the incumbent by."""
 
@@ -163,7 +163,7 @@ def race_table(repetitions: int) -> str:
     rules, shares = RacingConfig(), {("the best mean, no test", "-"): []}
     for rule in ("t-test of the best alone", "Holm over who is left", "Holm over all eight"):
         shares |= {(rule, sides): [] for sides in ("two", "one")}
-    head = ["who replaces the incumbent", "sides"]
+    head = ["rule", "sides"]
     for name, (first, others) in RACES.items():
         rng = np.random.default_rng(0)
         races = [race(rng, first, others) for _ in range(repetitions)]
@@ -173,11 +173,7 @@ def race_table(repetitions: int) -> str:
             else:
                 cells.append(np.mean([rule in end for _, end in races]))
                 cells.append(np.mean([rule in look or rule in end for look, end in races]))
-        looks = (
-            ("",)
-            if first
-            else (f", after {rules.num_pairs}", f", after {rules.min_pairs} or {rules.num_pairs}")
-        )
+        looks = ("",) if first else (f", {rules.num_pairs}", f", {rules.min_pairs} or {rules.num_pairs}")
         head += [f"{name}{look}" for look in looks]
     return table(head, ([*rule, *map(percent, cells)] for rule, cells in shares.items()))
 
@@ -228,7 +224,7 @@ def report(repetitions: int) -> str:
             family_table(repetitions),
             f"Power of one comparison, {spread}:",
             power_table(repetitions),
-            f"The race of {len(CANDIDATES)} candidates and the incumbent, {spread}:",
+            f"Who replaces the incumbent in a race of {len(CANDIDATES)} candidates, by pairs run, {spread}:",
             race_table(repetitions),
         ]
     )
