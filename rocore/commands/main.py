@@ -25,7 +25,8 @@ Start here:
 \b
 Exit codes:
   0    done
-  1    a sweep that failed: every trial failed, or the disk is full; also a bug, with its traceback
+  1    a sweep or an experiment that failed (every run failed, or the disk is full), or a report that isn't whole;
+       also a bug, with its traceback
   2    a wrong option, configuration, data file or directory; the message says what to repair
   3    training diverged
   4    a cluster or an object store that can't be reached, or a store that holds something else than it should
