@@ -83,10 +83,8 @@ def _read_line(line: bytes, place: str, limits: Limits) -> Instance:
     if not relation:
         raise DataError(f"{place}: `relation` must have a name, but is empty; drop the line")
     head, tail = (
-        checks.check_pair(
-            checks.require(record, what, place), length=len(text), unit="character", what=what, place=place
-        )
-        for what in ("subject", "object")
+        checks.check_pair(record, key, place, length=len(text), unit="character")
+        for key in ("subject", "object")
     )
     return Instance(checks.check_sentence(Sentence(text, head, tail), place, limits), relation, place)
 
