@@ -5,6 +5,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rocore.data import checks
@@ -90,11 +91,5 @@ def _read_line(line: bytes, place: str, limits: Limits) -> Instance:
 
 
 def _line(instance: Instance) -> str:
-    sentence = instance.sentence
-    record = {
-        "text": sentence.text,
-        "head": sentence.head,
-        "tail": sentence.tail,
-        "relation": instance.relation,
-    }
+    record = {**asdict(instance.sentence), "relation": instance.relation}
     return json.dumps(record, ensure_ascii=False) + "\n"
