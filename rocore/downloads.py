@@ -12,6 +12,7 @@ from pathlib import Path
 from rocore.errors import StorageAwayError, StorageError
 from rocore.outputs import check_folder, write_atomically
 from rocore.storage import Choice, Storage, every, sha256
+from rocore.text import listed
 
 SHOWN = 10
 
@@ -87,5 +88,4 @@ def _was_checked(folder: Path, wanted: Choice) -> bool:
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    return listed(names, SHOWN)

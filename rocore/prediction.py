@@ -68,9 +68,8 @@ class Predictor:
     def _predict_chunk(self, source: TokenizedSource) -> Iterator[SentencePrediction]:
         r = self.config.encoder.output_layer
         hidden = hidden_states(self.encoder, source, r, precision=self.precision, device=self.device)
-        spans = np.stack([source.head_start, source.head_end, source.tail_start, source.tail_end], axis=1)
-        bank = TokenBank([TokenStore(hidden, source.offsets, spans.astype(np.int64))], self.device)
-        h = self.model.entity_pair_repr(bank.batch(np.arange(len(spans))))
+        bank = TokenBank([TokenStore(hidden, source.offsets, source.spans)], self.device)
+        h = self.model.entity_pair_repr(bank.batch(np.arange(len(source))))
         classifier = self.model.unified_classifier if self.model.incremental else self.model.novel_classifier
         probabilities, classes = classifier(h).softmax(1).max(1)
         return iter([self._name(c, p) for c, p in zip(classes.tolist(), probabilities.tolist(), strict=True)])

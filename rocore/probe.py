@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from rocore.config import Config
-from rocore.data.instance import LabeledData, Rows, Source
+from rocore.data.instance import LabeledData, Rows
 from rocore.data.load import load_known
 from rocore.data.tokenization import TokenizedSource, tokenize
 from rocore.encoder.sentences import ragged_arange
@@ -145,7 +145,7 @@ def probe_encoder(
     data = load_known(config.data)
     drawn, left_out = draw_instances(data, num_instances, config.seed)
     encoder = load_for(config.encoder, chosen)
-    source = tokenize(_part(data.source, data.rows[drawn]), encoder.tokenizer, config.encoder.max_pieces)
+    source = tokenize(data.source.of_rows(data.rows[drawn]), encoder.tokenizer, config.encoder.max_pieces)
     advance = progress("pretrained layers", len(source))
     features = compute_features(encoder, source, chosen, precision=precision, device=device, advance=advance)
     seeds = tuple(range(config.seed, config.seed + num_seeds))
@@ -214,12 +214,12 @@ def compute_features(
     """
     shape = (len(source), len(PIECES), encoder.hidden_size)
     features = {r: np.empty(shape, np.float32) for r in layers}
-    spans = np.stack([source.head_start, source.head_end, source.tail_start, source.tail_end], axis=1)
+    spans = source.spans
     lengths = np.diff(source.offsets)
     with layer_outputs(encoder, source, layers, precision=precision, device=device) as batches:
         for sentences, outputs in batches:
             for r, hidden in outputs:
-                pieces = pool_pieces(hidden, lengths[sentences], spans[sentences].astype(np.int64))
+                pieces = pool_pieces(hidden, lengths[sentences], spans[sentences])
                 features[r][sentences] = pieces.cpu().numpy()
             advance(len(sentences))
     return features
@@ -308,11 +308,6 @@ def _hold_out(labels: Rows, seed: int) -> NDArray[np.bool_]:
         rows = np.flatnonzero(labels == label)
         is_test[rng.permutation(rows)[: round(HELD_OUT * len(rows))]] = True
     return is_test
-
-
-def _part(source: Source, rows: Rows) -> Source:
-    sentences = tuple(source.sentences[row] for row in rows.tolist())
-    return Source(sentences, source.name, tuple(source.place(row) for row in rows.tolist()))
 
 
 def _check_layers(layers: Sequence[int] | None, available: int, name: str) -> tuple[int, ...]:

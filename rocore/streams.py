@@ -1,5 +1,6 @@
 """Standard output and error of the command: any text can be written to them, and their readers may leave."""
 
+import codecs
 import errno
 import io
 import os
@@ -20,7 +21,7 @@ def write_any_text() -> None:
 
 def is_utf8(stream: TextIO) -> bool:
     """Tell whether a stream takes every character."""
-    return (stream.encoding or "").lower().replace("-", "").replace("_", "") == "utf8"
+    return codecs.lookup(stream.encoding or "ascii").name == "utf-8"
 
 
 def outlive_readers() -> None:

@@ -5,6 +5,8 @@ the program, and then escapes for the format: Markdown, LaTeX, a terminal's mark
 """
 
 import re
+from collections.abc import Collection
+from itertools import islice
 
 _NONCHARACTERS = "".join(chr(plane * 0x10000 + 0xFFFE + last) for plane in range(1, 17) for last in (0, 1))
 _HIDDEN = re.compile(
@@ -55,6 +57,12 @@ def shortened(text: str, width: int) -> str:
         return text
     tail = width // 2
     return f"{text[: width - 1 - tail]}{ELLIPSIS}{text[len(text) - tail :]}"
+
+
+def listed(names: Collection[str], num_shown: int) -> str:
+    """Return the first names with commas between them, and how many more there are."""
+    more = f" and {len(names) - num_shown} more" if len(names) > num_shown else ""
+    return ", ".join(islice(names, num_shown)) + more
 
 
 def _code(character: str) -> str:

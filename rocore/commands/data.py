@@ -38,13 +38,14 @@ def describe(config: Path, overrides: dict[str, Any], num_relations: int) -> Non
     from rocore.data.describe import render, render_cuts
     from rocore.data.load import load_data
     from rocore.data.validation import look_alikes
+    from rocore.text import shown
 
     loaded = load_data(load_config(config, overrides).data)
     if loaded.corpus.cuts:
         Console().print(render_cuts(loaded.corpus.cuts))
     Console().print(render(summarise(loaded), num_relations=num_relations))
     for finding in look_alikes(loaded):
-        click.echo(f"{finding.severity}: {finding.message}")
+        click.echo(shown(f"{finding.severity}: {finding.message}", lines=True))
     if loaded.corpus.synthetic:
         click.echo("These sentences are synthetic: they were generated, not found.")
     click.echo(f"Clusters looked for: {loaded.corpus.num_novel_relations}")

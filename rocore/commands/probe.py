@@ -151,13 +151,11 @@ def _caption(result: "Probe") -> str:
 
 
 def _left_out(result: "Probe") -> str:
-    from rocore.text import shown
+    from rocore.text import listed, shown
 
-    names = ", ".join(map(shown, result.left_out[:SHOWN]))
-    more = f" and {len(result.left_out) - SHOWN} more" if len(result.left_out) > SHOWN else ""
     return (
         f"left out: {len(result.left_out)} known relations with fewer than {result.num_instances} instances: "
-        f"{names}{more}"
+        f"{listed([shown(name) for name in result.left_out], SHOWN)}"
     )
 
 

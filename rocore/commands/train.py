@@ -47,9 +47,11 @@ def train(config: Path, out: Path | None, resume: bool, overrides: dict[str, Any
 
 
 def _show_start(prepared: "Prepared", epochs_done: int) -> None:
+    from rocore.text import shown
+
     task = prepared.task
     for warning in prepared.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        click.echo(shown(f"warning: {warning}", lines=True), err=True)
     if prepared.corpus.synthetic:
         click.echo("data: built-in synthetic corpus; its figures say nothing about real text", err=True)
     click.echo(

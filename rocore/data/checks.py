@@ -141,15 +141,16 @@ def check_span(start: object, end: object, *, length: int, unit: str, what: str,
     return start, end
 
 
-def check_pair(pair: object, *, length: int, unit: str, what: str, place: str) -> Span:
-    """Return a half-open span written as `[start, end]`.
+def check_pair(record: object, key: str, place: str, *, length: int, unit: str) -> Span:
+    """Return a record's half-open span, written as `[start, end]`.
 
     Raises:
-        DataError: If it isn't one.
+        DataError: If the record lacks it, or it isn't one.
     """
+    pair = require(record, key, place)
     if not isinstance(pair, list) or len(pair) != 2:
-        raise DataError(f"{place}: `{what}` must be [start, end], but got {shown(pair)}")
-    return check_span(pair[0], pair[1], length=length, unit=unit, what=what, place=place)
+        raise DataError(f"{place}: `{key}` must be [start, end], but got {shown(pair)}")
+    return check_span(pair[0], pair[1], length=length, unit=unit, what=key, place=place)
 
 
 def join_words(words: list[str], head: Span, tail: Span) -> Sentence:

@@ -8,6 +8,7 @@ from rocore.config import Files
 from rocore.downloads import fetch_folder
 from rocore.errors import DataError
 from rocore.storage import is_url
+from rocore.text import listed
 
 SHOWN = 10
 
@@ -72,5 +73,4 @@ def _resolve_one(folder: Path, name: str, role: str) -> Path:
 
 
 def _listed(paths: Sequence[Path]) -> str:
-    more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
-    return ", ".join(path.name for path in paths[:SHOWN]) + more
+    return listed([path.name for path in paths], SHOWN)

@@ -62,6 +62,12 @@ class Source:
             sources,
         )
 
+    def of_rows(self, rows: NDArray[np.int64]) -> "Source":
+        """Return the pool of some rows, in their order, under the same name."""
+        chosen = rows.tolist()
+        sentences = tuple(self.sentences[row] for row in chosen)
+        return Source(sentences, self.name, tuple(self.place(row) for row in chosen))
+
     def place(self, row: int) -> str:
         """Return what messages call a sentence."""
         return self.places[row] if self.places else f"{self.name} [{row}]"

@@ -87,22 +87,13 @@ def _read_sentence(record: object, place: str) -> Sentence:
         if not text.strip():
             raise DataError(f"{place}: a sentence must hold words, but got {text!r}; drop the instance")
         head, tail = (
-            checks.check_pair(
-                checks.require(record, what, place),
-                length=len(text),
-                unit="character",
-                what=what,
-                place=place,
-            )
-            for what in ("head", "tail")
+            checks.check_pair(record, key, place, length=len(text), unit="character")
+            for key in ("head", "tail")
         )
         return Sentence(text, head, tail)
     words = checks.check_words(checks.require(record, "tokens", place), place)
     head, tail = (
-        checks.check_pair(
-            checks.require(record, what, place), length=len(words), unit="word", what=what, place=place
-        )
-        for what in ("head", "tail")
+        checks.check_pair(record, key, place, length=len(words), unit="word") for key in ("head", "tail")
     )
     return checks.join_words(words, head, tail)
 

@@ -5,6 +5,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rocore.data import checks
@@ -83,20 +84,12 @@ def _read_line(line: bytes, place: str, limits: Limits) -> Instance:
     if not relation:
         raise DataError(f"{place}: `relation` must have a name, but is empty; drop the line")
     head, tail = (
-        checks.check_pair(
-            checks.require(record, what, place), length=len(text), unit="character", what=what, place=place
-        )
-        for what in ("subject", "object")
+        checks.check_pair(record, key, place, length=len(text), unit="character")
+        for key in ("subject", "object")
     )
     return Instance(checks.check_sentence(Sentence(text, head, tail), place, limits), relation, place)
 
 
 def _line(instance: Instance) -> str:
-    sentence = instance.sentence
-    record = {
-        "text": sentence.text,
-        "head": sentence.head,
-        "tail": sentence.tail,
-        "relation": instance.relation,
-    }
+    record = {**asdict(instance.sentence), "relation": instance.relation}
     return json.dumps(record, ensure_ascii=False) + "\n"

@@ -57,6 +57,12 @@ class TokenizedSource:
         """Return n."""
         return len(self.offsets) - 1
 
+    @property
+    def spans(self) -> Longs:
+        """(n, 4) first and exclusive last piece of head and tail, within the sentence."""
+        columns = [self.head_start, self.head_end, self.tail_start, self.tail_end]
+        return np.stack(columns, axis=1).astype(np.int64)
+
     def part(self, start: int, stop: int) -> "TokenizedSource":
         """Return sentences start..stop - 1."""
         offsets = self.offsets[start : stop + 1]

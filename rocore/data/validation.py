@@ -10,6 +10,7 @@ import numpy as np
 
 from rocore.data.instance import Corpus, LoadedData, Sentence, Source, Splits
 from rocore.errors import DataError
+from rocore.text import listed
 
 SHOWN = 5
 
@@ -69,8 +70,7 @@ def shared_rows(first: Source, first_rows: Rows, second: Source, second_rows: Ro
 
 
 def _listed(items: Sequence[str]) -> str:
-    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-    return ", ".join(items[:SHOWN]) + more
+    return listed(items, SHOWN)
 
 
 def look_alikes(loaded: LoadedData) -> list[Finding]:

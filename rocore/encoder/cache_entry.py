@@ -126,10 +126,7 @@ def write_entry(
         tokenized: The sentences, T pieces in all.
         hidden_size: H.
     """
-    spans = np.stack(
-        [tokenized.head_start, tokenized.head_end, tokenized.tail_start, tokenized.tail_end], axis=1
-    )
-    index = {"offsets": tokenized.offsets.astype(np.int64), "spans": spans.astype(np.int64)}
+    index = {"offsets": tokenized.offsets.astype(np.int64), "spans": tokenized.spans}
     write_as_usual(folder / INDEX, partial(save_file, index))
     for name in (HIDDEN, INDEX):
         with (folder / name).open("rb") as file:

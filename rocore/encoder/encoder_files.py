@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rocore.errors import EncoderError
+from rocore.text import listed
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -156,5 +157,4 @@ def no_tokenizer(name: str, found: str) -> EncoderError:
 
 def some(names: Collection[str]) -> str:
     """Return the first names, for an error."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(list(names)[:SHOWN]) + more
+    return listed(names, SHOWN)

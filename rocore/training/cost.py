@@ -4,14 +4,14 @@ import resource
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from rocore.config import Config, override
 from rocore.data import load_data, make_splits, raise_errors, validate
-from rocore.data.instance import Corpus, Rows, Source, Splits
+from rocore.data.instance import Corpus, Rows, Splits
 from rocore.downloads import cache_root
 from rocore.encoder.cache import TrunkCache
 from rocore.encoder.cache_entry import TrunkKey
@@ -155,11 +155,7 @@ class _Sample:
         for pool, rows in ((self.corpus.known, self.known), (self.corpus.novel, self.novel)):
             start = time.perf_counter()
             store = TrunkCache(folder).get(
-                Source(
-                    tuple(pool.sentences[row] for row in rows),
-                    f"sample of {pool.name}",
-                    tuple(pool.place(row) for row in rows.tolist()),
-                ),
+                replace(pool.of_rows(rows), name=f"sample of {pool.name}"),
                 self.encoder,
                 output_layers=output_layers,
                 precision=self.precision,

@@ -4,6 +4,7 @@ import errno
 import multiprocessing
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -88,8 +89,8 @@ def test_check_folder_where_the_system_refuses_says_what_it_says(error, tmp_path
 
 
 def test_write_atomically_to_a_device_leaves_it_one():
-    write_atomically(outputs.Path("/dev/null"), "text")
-    assert outputs.Path("/dev/null").is_char_device()
+    write_atomically(Path("/dev/null"), "text")
+    assert Path("/dev/null").is_char_device()
 
 
 def test_write_atomically_through_a_link_keeps_the_link(places):

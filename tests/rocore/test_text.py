@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rocore.text import shortened, shown, visible
+from rocore.text import listed, shortened, shown, visible
 
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\u200b\u200e\u200f\ufeff]")
 
@@ -63,3 +63,8 @@ def test_shown_balances_its_isolates_and_adds_nothing_else(text):
 @pytest.mark.parametrize(("text", "cut"), [("abcdefgh", "abcdefgh"), ("abcdefghi", "abc\u2026fghi")])
 def test_shortened_keeps_both_ends(text, cut):
     assert shortened(text, 8) == cut
+
+
+@pytest.mark.parametrize(("names", "said"), [("", ""), ("ab", "a, b"), ("abcd", "a, b and 2 more")])
+def test_listed_tells_the_first_names_and_how_many_more(names, said):
+    assert listed(tuple(names), 2) == said

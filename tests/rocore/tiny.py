@@ -124,8 +124,7 @@ def source_of(
 
 
 def store_of(hidden: Tensor, source: TokenizedSource) -> TokenStore:
-    spans = np.stack([source.head_start, source.head_end, source.tail_start, source.tail_end], axis=1)
-    return TokenStore(hidden, source.offsets, spans.astype(np.int64))
+    return TokenStore(hidden, source.offsets, source.spans)
 
 
 def bank_of(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from rocore.commands.main import main
+from rocore.data.instance import Instance
 
 BASE = {
     "seed": 1,
@@ -55,6 +57,13 @@ def trained(
         result = run("train", config, "--out", folder / name)
         assert result.exit_code == 0, result.output
     return {name: folder / name for name in ("standard", "incremental")}
+
+
+def write_relations(path: Path, instances: list[Instance]) -> Path:
+    """Write instances as JSONL with their relations."""
+    rows = ({**asdict(each.sentence), "relation": each.relation} for each in instances)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
 
 
 @pytest.fixture(scope="session")

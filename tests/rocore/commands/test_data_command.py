@@ -160,6 +160,15 @@ def test_data_commands_warn_of_names_that_look_alike(config, tmp_path):
         assert "'r' and 'r ' count as 2 relations, of 4 and 2 instances" in result.output
 
 
+def test_data_commands_isolate_right_to_left_names_in_warnings(config, tmp_path):
+    record = {"tokens": ["in", "Rome", "Curie"], "head": [1, 2], "tail": [2, 3]}
+    with (tmp_path / "known.jsonl").open("a") as stream:
+        for name in ("\u05d0", "\u05d0 "):
+            stream.write((json.dumps({**record, "relation": name}) + "\n") * 2)
+    for command in ("validate", "describe"):
+        assert "'\u2068\u05d0\u2069' and '\u2068\u05d0\u2069 ' count as 2" in run(command, config).output
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

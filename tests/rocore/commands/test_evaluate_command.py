@@ -8,6 +8,8 @@ import pytest
 from rocore.config import BuiltinConfig
 from rocore.data.builtin import generate
 
+from .conftest import write_relations
+
 
 @pytest.fixture
 def folder(trained, tmp_path):
@@ -79,16 +81,7 @@ def test_evaluate_of_a_run_whose_data_have_moved_takes_their_new_place(run, writ
     pools = generate(BuiltinConfig(num_known_relations=4, num_novel_relations=3, instances_per_relation=8))
     (tmp_path / "data").mkdir()
     for name, instances in zip(("known", "novel"), pools, strict=True):
-        rows = [
-            {
-                "text": i.sentence.text,
-                "head": i.sentence.head,
-                "tail": i.sentence.tail,
-                "relation": i.relation,
-            }
-            for i in instances
-        ]
-        (tmp_path / "data" / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_relations(tmp_path / "data" / f"{name}.jsonl", instances)
     data = {"format": "jsonl", "root": str(tmp_path / "data"), "known": "known.jsonl", "novel": "novel.jsonl"}
     config = write_config(tmp_path / "c.yaml", data=data, train={"max_epochs": 1})
     assert run("train", config, "--out", tmp_path / "run").exit_code == 0

@@ -11,6 +11,8 @@ from rocore.config import BuiltinConfig
 from rocore.data import read_jsonl
 from rocore.data.builtin import generate
 
+from .conftest import write_relations
+
 BUILTIN = {"num_known_relations": 4, "num_novel_relations": 3}
 
 
@@ -119,18 +121,7 @@ def test_predict_with_a_folder_that_is_no_whole_run_says_so(
 
 def test_predict_of_a_run_without_gold_gives_clusters(run, pools, write_config, write_sentences, tmp_path):
     novel = write_sentences(tmp_path / "novel.jsonl", pools[1])
-    rows = [
-        json.dumps(
-            {
-                "text": i.sentence.text,
-                "head": i.sentence.head,
-                "tail": i.sentence.tail,
-                "relation": i.relation,
-            }
-        )
-        for i in pools[0]
-    ]
-    (tmp_path / "known.jsonl").write_text("\n".join(rows))
+    write_relations(tmp_path / "known.jsonl", pools[0])
     assert len(read_jsonl(novel)) == 30
     data = {"format": "jsonl", "root": str(tmp_path), "known": "known.jsonl", "novel": "novel.jsonl"}
     config = write_config(tmp_path / "c.yaml", data={**data, "num_novel_relations": 3})

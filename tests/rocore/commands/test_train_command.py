@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from transformers import BertConfig, BertModel
@@ -17,6 +18,7 @@ from tests.conftest import SECRET
 
 from ..encoder.damage import FAULTS
 from ..tiny import save_encoder
+from .conftest import write_relations
 
 MODES = pytest.mark.parametrize("mode", ["standard", "incremental"])
 
@@ -190,6 +192,17 @@ def test_train_killed_and_resumed_finds_what_an_uninterrupted_run_finds(
     assert rows == list(range(1, 11))
 
 
+def test_train_writes_out_what_cannot_be_seen_in_a_warning(run, write_config, tmp_path):
+    pools = generate(BuiltinConfig(num_known_relations=4, num_novel_relations=3, instances_per_relation=8))
+    twice = replace(pools[1][0], relation=pools[0][0].relation)
+    write_relations(tmp_path / "a\u202e.jsonl", [*pools[0], twice])
+    write_relations(tmp_path / "novel.jsonl", pools[1])
+    data = {"format": "jsonl", "root": str(tmp_path), "known": "a\u202e.jsonl", "novel": "novel.jsonl"}
+    config = write_config(tmp_path / "c.yaml", data=data, train={"pretrain_epochs": 0, "max_epochs": 1})
+    result = run("train", config, "--out", tmp_path / "run")
+    assert r"(same text and spans): a\u202e.jsonl line 33 = novel.jsonl line 1" in result.stderr
+
+
 @pytest.fixture
 def stored(bucket, run, minilm, tmp_path):
     """Keys that name data, encoder and the trunk cache's store by their URLs on an S3 server."""
@@ -206,16 +219,7 @@ def stored(bucket, run, minilm, tmp_path):
     (tmp_path / "data").mkdir()
     pools = generate(BuiltinConfig(num_known_relations=4, num_novel_relations=3, instances_per_relation=10))
     for name, instances in zip(("known", "novel"), pools, strict=True):
-        rows = [
-            {
-                "text": i.sentence.text,
-                "head": i.sentence.head,
-                "tail": i.sentence.tail,
-                "relation": i.relation,
-            }
-            for i in instances
-        ]
-        (tmp_path / "data" / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_relations(tmp_path / "data" / f"{name}.jsonl", instances)
     for name in ("data", "encoder"):
         assert run("data", "push", tmp_path / name, f"{bucket}/{name}").exit_code == 0
     return {
