@@ -71,8 +71,8 @@ def probe(
     """Score layers and poolings of CONFIG's encoder by a linear probe on known relations.
 
     A linear classifier learns the known relations from frozen features, and is scored on instances held out.
-    `data.novel` is opened by `data.resplit` alone, which deals its relations. The encoder stays as it was pretrained, so
-    `encoder.output_layer` of CONFIG doesn't matter.
+    `data.novel` is opened by `data.resplit` alone, which deals its relations. The encoder stays as it was pretrained,
+    so `encoder.output_layer` of CONFIG doesn't matter.
 
     \b
     rocore probe configs/rocore/quickstart.yaml --instances 40
