@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import rocore
 from rocore.config import Config, dump_config
 from rocore.errors import CheckpointError, SweepError
+from tune.config import Value
 from tune.curves import CurveLogger
 from tune.experiments.config import Experiment, check_here, load_experiment
 from tune.experiments.preparation import Facts, prepare_experiment, trunk_groups
@@ -17,9 +18,8 @@ from tune.interruption import stoppable
 from tune.journal import FILE
 from tune.ledger import Ledger, TrialRecord, read_records
 from tune.progress import Progress
-from tune.repetitions import run_name
+from tune.repetitions import configuration_of, run_name
 from tune.resumption import check_same_computation, check_unchanged, resumable
-from tune.retention import configuration_of
 from tune.specification import num_threads
 from tune.sweep_directory import SweepDirectory, check_is_no_run, is_experiment
 from tune.tensorboard import TableRow, write_table
@@ -139,8 +139,9 @@ def run_specs(experiment: Experiment) -> list[dict[str, Any]]:
     layers: dict[str, set[int]] = {}
     for config, found in trunk_groups(experiment):
         layers.setdefault(_encoder_of(config), set()).update(found)
+    params = experiment.params
     return [
-        _spec(experiment, name, seed, layers)
+        _spec(experiment, name, params[name], seed, layers)
         for seed in experiment.config.seeds
         for name in experiment.settings
     ]
@@ -151,7 +152,9 @@ def tensorboard_run(record: TrialRecord) -> str:
     return f"{configuration_of(record)}/seed{record.seed}"
 
 
-def _spec(experiment: Experiment, name: str, seed: int, layers: Mapping[str, set[int]]) -> dict[str, Any]:
+def _spec(
+    experiment: Experiment, name: str, params: Mapping[str, Value], seed: int, layers: Mapping[str, set[int]]
+) -> dict[str, Any]:
     config, resources = experiment.settings[name], experiment.config.resources
     tree = {**config.model_dump(mode="json"), "seed": seed}
     # Where a trunk went, by pruning, the first run builds those of all settings in one pass.
@@ -160,7 +163,7 @@ def _spec(experiment: Experiment, name: str, seed: int, layers: Mapping[str, set
         "name": run_name(name, seed),
         "role": ROLE,
         "number": seed,
-        "params": experiment.params[name],
+        "params": dict(params),
         "seed": seed,
         "config": tree,
         "num_threads": num_threads(config, resources),
