@@ -8,8 +8,9 @@ from typing import Any
 
 from rocore.config import load_config
 from rocore.errors import CheckpointError, ConfigError
-from tune.config import dotted, load_sweep
+from tune.config import load_sweep
 from tune.journal import FILE, read_events
+from tune.reading import dotted
 from tune.statistics import Comparison, Summary, compare, summarize, verdict_text
 from tune.sweep_directory import check_is_sweep
 

@@ -1,11 +1,11 @@
 """The configuration of one sweep: what is searched, by which objective, with what, and how it is compared."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 import rocore
 from rocore.config import (
@@ -14,7 +14,6 @@ from rocore.config import (
     Place,
     Positive,
     Section,
-    explain,
     known_keys,
     make_config,
     nearest,
@@ -24,6 +23,7 @@ from rocore.config import (
     with_overrides,
 )
 from rocore.errors import ConfigError
+from tune.reading import read_base, set_below, set_keys, validated
 from tune.sweep_checks import check_budget, check_second_objective, check_seeds
 
 Value = bool | int | float | str | None
@@ -247,8 +247,7 @@ def load_sweep(path: Path | str, overrides: Mapping[str, Any] | None = None) -> 
     path = Path(path)
     written = read_yaml(path)
     _check_set_once(written, path)
-    tree = _apply(written, overrides or {})
-    config = _parse(tree, str(path))
+    config = _parse(set_keys(SweepConfig, written, overrides or {}, _set_own), str(path))
     base = _resolve_base(config, path)
     paper = check_space(config, base)
     config = config.model_copy(
@@ -267,15 +266,6 @@ def load_sweep(path: Path | str, overrides: Mapping[str, Any] | None = None) -> 
     check_seeds(sweep)
     check_second_objective(sweep)
     return sweep
-
-
-def dotted(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Give the leaves of a tree by their dotted keys."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from dotted(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _absolute(place: str) -> str:
@@ -300,51 +290,22 @@ def _parse(tree: Mapping[str, Any], where: str) -> SweepConfig:
     search = tree.get("search")
     space = search.get("space") if isinstance(search, Mapping) else None
     for key, dimension in space.items() if isinstance(space, Mapping) else ():
-        try:
-            Dimension.model_validate(dimension)
-        except ValidationError as error:
-            raise explain(error, Dimension, f"`search.space` of `{key}` in {where}") from error
-    try:
-        return SweepConfig.model_validate(tree)
-    except ValidationError as error:
-        raise explain(error, SweepConfig, where) from error
+        validated(Dimension, dimension, f"`search.space` of `{key}` in {where}")
+    return validated(SweepConfig, tree, where)
 
 
-def _apply(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Set dotted keys; keys below `overrides`, `paper` and `search.space` are RoCORE keys and stay dotted."""
-    result = with_overrides(tree, {})
-    for key, value in overrides.items():
-        first, _, rest = key.partition(".")
-        if first not in SweepConfig.model_fields:
-            if key not in known_keys(Config):
-                hint = nearest(key, [*known_keys(SweepConfig), *known_keys(Config)])
-                raise ConfigError(f"unknown key `{key}` in `--set`; {hint}")
-            result["overrides"] = {**(result.get("overrides") or {}), key: value}
-        elif first in ("overrides", "paper") and rest:
-            result[first] = {**(result.get(first) or {}), rest: value}
-        elif key.startswith("search.space.") and key.rpartition(".")[2] in Dimension.model_fields:
-            dimension, _, field = key.removeprefix("search.space.").rpartition(".")
-            space = result.setdefault("search", {}).setdefault("space", {})
-            space[dimension] = {**space.get(dimension, {}), field: value}
-        else:
-            result = with_overrides(result, {key: value})
-    return result
-
-
-def read_base(base: str | dict[str, Any], path: Path) -> tuple[dict[str, Any], str]:
-    """Return the RoCORE keys that a file of sweeps or experiments starts from, and what messages call them.
-
-    Args:
-        base: A file, relative to `path`, or the keys themselves.
-        path: The file that names it.
-
-    Raises:
-        ConfigError: If the file can't be read.
-    """
-    if isinstance(base, str):
-        file = path.parent / base
-        return read_yaml(file), str(file)
-    return base, f"`base` of {path}"
+def _set_own(tree: dict[str, Any], key: str, value: Any) -> bool:
+    """Set a key below `paper` or `search.space`, where RoCORE keys stay dotted."""
+    first, _, rest = key.partition(".")
+    if first == "paper" and rest:
+        set_below(tree, first, rest, value)
+    elif key.startswith("search.space.") and key.rpartition(".")[2] in Dimension.model_fields:
+        dimension, _, field = key.removeprefix("search.space.").rpartition(".")
+        space = tree.setdefault("search", {}).setdefault("space", {})
+        space[dimension] = {**space.get(dimension, {}), field: value}
+    else:
+        return False
+    return True
 
 
 def _resolve_base(config: SweepConfig, path: Path) -> Config:

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rocore.errors import ConfigError, StorageAwayError
-from tune.config import Sweep, dotted, load_sweep
+from tune.config import Sweep, load_sweep
 from tune.ledger import Learned, TrialRecord, read_records
+from tune.reading import dotted
 from tune.remote.copy import has_begun, snapshot
 
 CONFIG = "config.yaml"

@@ -17,6 +17,11 @@ def run_name(name: str, seed: int) -> str:
     return f"{name}-seed{seed}"
 
 
+def configuration_of(record: TrialRecord) -> str:
+    """Return the name of the configuration that a run is of: `paper`."""
+    return record.name.removesuffix(run_name("", record.seed))
+
+
 def runs_of(name: str, records: Sequence[TrialRecord]) -> list[TrialRecord]:
     """Return the runs of a configuration."""
     return [record for record in records if record.name == run_name(name, record.seed)]

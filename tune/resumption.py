@@ -11,9 +11,10 @@ from typing import Any
 import rocore
 from rocore.config import Section
 from rocore.errors import ConfigError, DiskFullError, SweepInterrupted
-from tune.config import Sweep, dotted, load_sweep
+from tune.config import Sweep, load_sweep
 from tune.journal import is_disk_full
 from tune.ledger import Ledger
+from tune.reading import dotted
 from tune.sweep_directory import SweepDirectory
 
 

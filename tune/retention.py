@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from tune.checkpoints import keep_newest
 from tune.ledger import Ledger, TrialRecord
+from tune.repetitions import configuration_of
 
 
 class Retention:
@@ -36,8 +37,3 @@ class Retention:
         for record in ended:
             if first.get(configuration_of(record)) is not record or configuration_of(record) not in self.kept:
                 self.ledger.directory.remove_model(record)
-
-
-def configuration_of(record: TrialRecord) -> str:
-    """Return the name of a final run's configuration: `paper` or `trial-N`."""
-    return record.name.removesuffix(f"-seed{record.seed}")

@@ -206,15 +206,14 @@ def pairs_to_decide(difference: float, std: float, *, level: float = 1 - CONFIDE
     return low
 
 
-def verdict_text(best: str, against: str, metric: str, comparison: Comparison, units: str = "seeds") -> str:
+def verdict_text(best: str, against: str, metric: str, comparison: Comparison) -> str:
     """Say in a sentence or two what a comparison shows, and what it can't see.
 
     Args:
         best: Whose scores come first in the comparison.
         against: Whose come second.
         metric: What was compared.
-        comparison: The figures.
-        units: What a pair is made of.
+        comparison: The figures, over seeds.
     """
     if comparison.difference is None:
         return f"{_capital(best)} and {against} can't be compared: no seed finished for both."
@@ -223,9 +222,9 @@ def verdict_text(best: str, against: str, metric: str, comparison: Comparison, u
             f"{_capital(best)} scored {comparison.difference:+.3f} {metric} against {against} on the one seed that "
             f"finished for both; one seed can't tell a difference from chance."
         )
-    figures = figures_text(metric, comparison, units)
+    figures = figures_text(metric, comparison)
     if not comparison.significant:
-        unseen = detectable_text(comparison, units)
+        unseen = _detectable_text(comparison)
         return f"No significant difference between {best} and {against} ({figures}). {unseen}"
     word = "better" if comparison.difference > 0 else "worse"
     return f"{_capital(best)} is significantly {word} than {against} ({figures})."
@@ -252,12 +251,11 @@ def detectable(comparison: Comparison) -> float | None:
     return detectable_difference(comparison.std, comparison.num_pairs, level=level)
 
 
-def detectable_text(comparison: Comparison, units: str = "seeds") -> str:
-    """Say which difference so many pairs of this spread can see."""
+def _detectable_text(comparison: Comparison) -> str:
     seen = detectable(comparison)
     assert seen is not None
-    seen_in = f"{comparison.num_pairs} {units} of this spread"
-    return f"{seen_in} see a true difference of {seen:.3f} or more four times in five."
+    seeds = f"{comparison.num_pairs} seeds of this spread"
+    return f"{seeds} see a true difference of {seen:.3f} or more four times in five."
 
 
 def _p_text(p_value: float) -> str:

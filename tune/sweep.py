@@ -8,28 +8,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rocore
-from rocore.config import dump_config
 from rocore.errors import CheckpointError, SweepError
 from tune import racing, reevaluation
 from tune.config import Sweep, Value, load_sweep
 from tune.decision import Decision, compared_configurations, decide, decide_without_race, describe_decision
 from tune.interruption import stoppable
-from tune.journal import FILE
-from tune.ledger import Ledger, Listener, TrialRecord, read_records
+from tune.ledger import Ledger, Listener, TrialRecord
 from tune.preparation import Facts, prepare_sweep
 from tune.progress import Progress
 from tune.remote.sweep import RemoteSweep, opened
 from tune.results import results_tree, write_reports
-from tune.resumption import check_unchanged, load_begun, resumable
+from tune.resumption import load_begun
 from tune.retention import Retention
+from tune.session import CONFIG, Echo, begun_precision, prepare_once, run_steps, write_begin
 from tune.sweep_directory import STUDY, SweepDirectory, check_is_sweep
 from tune.verdict import judge
 
 if TYPE_CHECKING:
     from tune.trial import Trial
-
-Echo = Callable[[str], None]
-CONFIG = "config.yaml"
 
 
 @dataclass(frozen=True)
@@ -120,21 +116,14 @@ def resume_sweep(
             num_trials = sweep.config.search.num_trials + num_more
             more = {**(overrides or {}), "search.num_trials": num_trials}
             sweep = load_sweep(directory.root / CONFIG, more)
-        begun = directory.root / FILE
-        settled = sweep.in_precision(read_records(directory.root).precision if begun.is_file() else None)
+        settled = sweep.in_precision(begun_precision(directory.root))
         return _run(sweep, directory, remote, _prepare(settled, prepare, echo), echo, trainable)
 
 
 def _prepare(sweep: Sweep, prepare: Callable[[Sweep], Facts], echo: Echo) -> Facts:
-    from tune import ray_backend
-
-    ray_backend.check_temporary(sweep.config.resources)
-    local = sweep.config.resources.address is None
-    echo(f"preparing data{', encoder and frozen trunks' if local else ' and encoder'}")
-    facts = prepare(sweep)
-    for warning in facts.warnings:
-        echo(f"note: {warning}")
-    return facts
+    resources = sweep.config.resources
+    what = "data, encoder and frozen trunks" if resources.address is None else "data and encoder"
+    return prepare_once(resources, lambda: prepare(sweep), what, echo)
 
 
 def _run(
@@ -145,29 +134,17 @@ def _run(
     echo: Echo,
     trainable: "type[Trial] | None",
 ) -> SweepResult:
-    from tune import ray_backend
     from tune.trial import Trial
 
     sink = None if remote is None else remote.sink
     with Ledger(directory, sink=sink) as ledger, stoppable():
         steps = _Steps(sweep, directory, facts, echo, trainable or Trial, ledger)
         steps.first_listeners = () if remote is None else (remote,)
-        with resumable(directory, steps.write_partial):
-            steps.begin()
-            echo("starting Ray")
-            with ray_backend.ray_session(sweep.config.resources, directory.root / "ray"):
-                steps.settle()
-                steps.search()
-                steps.race()
-                steps.reevaluate()
-            return steps.conclude()
+        return run_steps(steps, ledger, sweep.config.resources, echo)
 
 
 class _Steps:
-    """The steps of one sweep, in their order; Ray is up for the middle three.
-
-    Each step takes from the ledger what is done, and does the rest.
-    """
+    """The steps of one sweep; see `tune.session.Steps`."""
 
     def __init__(
         self,
@@ -211,10 +188,8 @@ class _Steps:
             "fingerprints": self.facts.environment.get("fingerprints", {}),
             "files": self.facts.data.get("files", {}),
         }
-        check_unchanged(self.ledger, same)
-        self.directory.write_text(CONFIG, dump_config(self.sweep.config))
-        self.directory.write_json("environment.json", self.facts.environment)
-        self.ledger.begin({"study": f"{self.sweep.config.name}-{uuid.uuid4().hex[:8]}", **same})
+        study = f"{self.sweep.config.name}-{uuid.uuid4().hex[:8]}"
+        write_begin(self.ledger, self.sweep.config, self.facts.environment, same, study=study)
 
     def settle(self) -> None:
         """Have the nodes of a cluster build frozen trunks, and settle the precision that all trials compute in."""
@@ -231,6 +206,12 @@ class _Steps:
     def given(self) -> Sweep:
         """The sweep as trials are given it, its precision settled; reports and exports keep the user's."""
         return self.sweep.in_precision(self.ledger.state.precision)
+
+    def train(self) -> None:
+        """Search, race and compare."""
+        self.search()
+        self.race()
+        self.reevaluate()
 
     def search(self) -> None:
         """Run the search and write what it found.

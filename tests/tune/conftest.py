@@ -1,7 +1,10 @@
 """A small engine with the public names of rocore: scores are functions of the configuration."""
 
 import json
+import os
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -80,6 +83,19 @@ class FakeTrainer:
         self.closed = True
 
 
+class LosingTrainer(FakeTrainer):
+    """Loses its process once, after its first epoch, where the margin is `lost`."""
+
+    lost = None
+
+    def run_epoch(self):
+        marker = Path(self.config.data.root) / "lost-once"
+        if self.config.loss.pair_margin == self.lost and self.epoch == 1 and not marker.exists():
+            marker.touch()
+            os._exit(1)
+        return super().run_epoch()
+
+
 class FakeGold:
     """Every instance but the last has a relation."""
 
@@ -129,6 +145,35 @@ class FakeEngine:
 @pytest.fixture
 def engine():
     return FakeEngine()
+
+
+@pytest.fixture
+def losing_trainer():
+    return LosingTrainer
+
+
+@pytest.fixture
+def make_trainable():
+    """Return a function that makes the class of trials from that of a trainer; workers can't import tests."""
+    from ray import cloudpickle
+
+    from tune.trial import Trial
+
+    def make(trainer):
+        class Engine(FakeEngine):
+            def Trainer(self, config, task):  # noqa: N802
+                return trainer(config, task)
+
+        class FakeTrial(Trial):
+            def engine(self):
+                return Engine()
+
+        for module in (sys.modules.get(__name__), sys.modules.get(trainer.__module__)):
+            if module is not None:
+                cloudpickle.register_pickle_by_value(module)
+        return FakeTrial
+
+    return make
 
 
 @pytest.fixture

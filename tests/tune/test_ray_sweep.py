@@ -1,22 +1,18 @@
 """One whole sweep on a Ray of its own, with a small engine: every way in which a trial can end."""
 
 import json
-import os
 import re
-import sys
 from collections import Counter
 from pathlib import Path
 
 import optuna
 import pytest
 import ray
-from ray import cloudpickle
 
 from tune.journal import read_events
 from tune.preparation import Facts
 from tune.replay import check_record
 from tune.sweep import run_sweep
-from tune.trial import Trial
 
 pytestmark = pytest.mark.ray
 
@@ -34,15 +30,13 @@ FACTS = Facts(
 )
 
 
-def make_trainable(engine_class, trainer_class):
-    class Trainer(trainer_class):
+@pytest.fixture
+def trainable(losing_trainer, make_trainable):
+    class Trainer(losing_trainer):
+        lost = LOST
+
         def run_epoch(self):
-            marker = Path(self.config.data.root) / "lost-once"
-            margin = self.config.loss.pair_margin
-            if margin == LOST and self.epoch == 1 and not marker.exists():
-                marker.touch()
-                os._exit(1)
-            if margin == BROKEN and self.epoch == 1:
+            if self.config.loss.pair_margin == BROKEN and self.epoch == 1:
                 raise RuntimeError("the disk is on fire")
             return super().run_epoch()
 
@@ -51,25 +45,7 @@ def make_trainable(engine_class, trainer_class):
             with (Path(self.config.data.root) / "went-on").open("a") as file:
                 file.write(f"{self.config.loss.pair_margin} from {self.epoch}\n")
 
-    class Engine(engine_class):
-        def Trainer(self, config, task):  # noqa: N802
-            return Trainer(config, task)
-
-    class FakeTrial(Trial):
-        def engine(self):
-            return Engine()
-
-    return FakeTrial
-
-
-@pytest.fixture
-def trainable(engine):
-    module = sys.modules.get(type(engine).__module__)
-    for each in (module, sys.modules.get(__name__)):
-        if each is not None:
-            cloudpickle.register_pickle_by_value(each)
-    trainer = type(engine.Trainer(None, None))
-    return make_trainable(type(engine), trainer)
+    return make_trainable(Trainer)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 
 from tune.checkpoints import newest_first
 from tune.ledger import Ledger, TrialRecord
-from tune.retention import Retention, configuration_of
+from tune.retention import Retention
 from tune.sweep_directory import SweepDirectory
 
 REPORT = {"epoch": 1, "phase": "joint", "objective": 0.5, "seconds": 1.0, "finished": True, "metrics": {}}
@@ -85,7 +85,3 @@ def test_retention_that_keeps_none_leaves_none(ledger):
     start(ledger, "paper-seed1", "final", seed=1)
     end(ledger, "paper-seed1")
     assert models(ledger) == []
-
-
-def test_configuration_of_a_final_run_is_its_name_without_the_seed():
-    assert configuration_of(TrialRecord("trial-3-seed12", 12, {}, role="final", seed=12)) == "trial-3"

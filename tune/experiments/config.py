@@ -5,14 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 import rocore
 from rocore.config import (
     Config,
     Count,
     Section,
-    explain,
     known_keys,
     make_config,
     nearest,
@@ -22,8 +21,9 @@ from rocore.config import (
     with_overrides,
 )
 from rocore.errors import ConfigError
-from tune.config import ResourcesConfig, Seed, TrialConfig, Value, dotted, read_base
+from tune.config import ResourcesConfig, Seed, TrialConfig, Value
 from tune.names import file_name
+from tune.reading import dotted, read_base, set_below, set_keys, validated
 from tune.report.results import INCREMENTAL, SEVEN
 from tune.specification import on_share
 
@@ -124,7 +124,7 @@ def load_experiment(path: Path | str, overrides: Mapping[str, Any] | None = None
         ConfigError: If a key or a value is wrong; unknown keys come with the nearest valid name.
     """
     path = Path(path)
-    config = _parse(_apply(read_yaml(path), overrides or {}), str(path))
+    config = _parse(set_keys(ExperimentConfig, read_yaml(path), overrides or {}, _set_own), str(path))
     common = _flat(config.overrides, f"`overrides` of {path}")
     of_setting = {name: _flat(keys, f"setting `{name}` of {path}") for name, keys in config.settings.items()}
     _check_effect(common, of_setting.values())
@@ -149,49 +149,33 @@ def _plain(value: Any) -> Value:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
-def _apply(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Set dotted keys; keys below `overrides` and of a setting are RoCORE keys and stay dotted."""
-    result = with_overrides(tree, {})
-    for key, value in overrides.items():
-        first, _, rest = key.partition(".")
-        if first not in ExperimentConfig.model_fields:
-            if key not in known_keys(Config):
-                hint = nearest(key, [*known_keys(ExperimentConfig), *known_keys(Config)])
-                raise ConfigError(f"unknown key `{key}` in `--set`; {hint}")
-            result["overrides"] = {**(result.get("overrides") or {}), key: value}
-        elif first == "overrides" and rest:
-            result[first] = {**(result.get(first) or {}), rest: value}
-        elif first == "settings" and rest:
-            settings = result.get("settings") or {}
-            # Names may hold dots.
-            longest = sorted(map(str, settings), key=len, reverse=True)
-            name = next((each for each in longest if rest.startswith(f"{each}.")), "")
-            if not name:
-                raise ConfigError(
-                    f"`--set {key}` must name a setting and a key, but there is no such setting; "
-                    f"{nearest(rest.partition('.')[0], longest)}"
-                )
-            settings[name] = {**(settings[name] or {}), rest.removeprefix(f"{name}."): value}
-        else:
-            result = with_overrides(result, {key: value})
-    return result
+def _set_own(tree: dict[str, Any], key: str, value: Any) -> bool:
+    """Set a key of a setting, whose RoCORE keys stay dotted."""
+    first, _, rest = key.partition(".")
+    if first != "settings" or not rest:
+        return False
+    settings = tree.get("settings") or {}
+    # Names may hold dots.
+    longest = sorted(map(str, settings), key=len, reverse=True)
+    name = next((each for each in longest if rest.startswith(f"{each}.")), "")
+    if not name:
+        raise ConfigError(
+            f"`--set {key}` must name a setting and a key, but there is no such setting; "
+            f"{nearest(rest.partition('.')[0], longest)}"
+        )
+    set_below(settings, name, rest.removeprefix(f"{name}."), value)
+    return True
 
 
 def _parse(tree: dict[str, Any], where: str) -> ExperimentConfig:
     seeds, settings = tree.get("seeds"), tree.get("settings")
     if isinstance(seeds, Mapping):
-        try:
-            row = SeedsConfig.model_validate(seeds)
-        except ValidationError as error:
-            raise explain(error, SeedsConfig, f"`seeds` of {where}") from error
+        row = validated(SeedsConfig, seeds, f"`seeds` of {where}")
         tree = {**tree, "seeds": list(range(row.first, row.first + row.number))}
     if isinstance(settings, Mapping):
         # A name with nothing behind it is the base itself.
         tree = {**tree, "settings": {name: {} if keys is None else keys for name, keys in settings.items()}}
-    try:
-        config = ExperimentConfig.model_validate(tree)
-    except ValidationError as error:
-        raise explain(error, ExperimentConfig, where) from error
+    config = validated(ExperimentConfig, tree, where)
     if len(set(config.seeds)) < len(config.seeds):
         raise ConfigError(f"`seeds` must differ, but are {list(config.seeds)} in {where}; name each once")
     return config

@@ -1,7 +1,6 @@
 """What happens once, before any run of an experiment: data and encoders checked, frozen trunks built."""
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +9,6 @@ from rocore.config import Config, make_config
 from rocore.errors import ConfigError
 from tune.experiments.config import LABEL_FREE, Experiment
 from tune.preparation import by_output_layer, describe_data
-
-Echo = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """The report of an experiment, rebuilt from its directory alone."""
 
-import csv
-import io
 import shlex
 from functools import partial
 from pathlib import Path
@@ -9,6 +7,7 @@ from pathlib import Path
 from tune.experiments.results import ComparisonSummary, ExperimentResults, SettingSummary
 from tune.report import build_sections, write_or_remove
 from tune.report.contents import Block, Cell, Code, Figure, Paragraph, Report, Section, table
+from tune.report.exports import csv_text
 from tune.report.html import render_html
 from tune.report.latex import latex_table
 from tune.report.markdown import render_markdown
@@ -119,9 +118,7 @@ def runs_csv(results: ExperimentResults) -> str:
         ]
         for run in results.runs
     ]
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
-    return text.getvalue()
+    return csv_text(header, rows)
 
 
 def _unfinished(results: ExperimentResults) -> tuple[str, ...]:

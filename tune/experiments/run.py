@@ -6,20 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import rocore
-from rocore.config import Config, dump_config
+from rocore.config import Config
 from rocore.errors import CheckpointError, SweepError
+from tune.config import Value
 from tune.curves import CurveLogger
 from tune.experiments.config import Experiment, check_here, load_experiment
 from tune.experiments.preparation import Facts, prepare_experiment, trunk_groups
 from tune.experiments.report import verdicts, write_experiment_report
 from tune.experiments.results import ExperimentResults
 from tune.interruption import stoppable
-from tune.journal import FILE
-from tune.ledger import Ledger, TrialRecord, read_records
+from tune.ledger import Ledger, TrialRecord
 from tune.progress import Progress
-from tune.repetitions import run_name
-from tune.resumption import check_same_computation, check_unchanged, resumable
-from tune.retention import configuration_of
+from tune.repetitions import configuration_of, run_name
+from tune.resumption import check_same_computation
+from tune.session import CONFIG, Echo, begun_precision, prepare_once, run_steps, write_begin
 from tune.specification import num_threads
 from tune.sweep_directory import SweepDirectory, check_is_no_run, is_experiment
 from tune.tensorboard import TableRow, write_table
@@ -27,8 +27,6 @@ from tune.tensorboard import TableRow, write_table
 if TYPE_CHECKING:
     from tune.trial import Trial
 
-Echo = Callable[[str], None]
-CONFIG = "config.yaml"
 ROLE = "final"
 """A run is what a sweep's final comparison consists of."""
 
@@ -128,9 +126,7 @@ def resume_experiment(
         check_same_computation(experiment.config, wanted.config, what="experiment")
         experiment = wanted
     check_here(experiment, out)
-    begun = directory.root / FILE
-    precision = read_records(directory.root).precision if begun.is_file() else None
-    facts = _prepare(experiment.in_precision(precision), prepare, echo)
+    facts = _prepare(experiment.in_precision(begun_precision(directory.root)), prepare, echo)
     return _run(experiment, directory, facts, echo, trainable)
 
 
@@ -139,8 +135,9 @@ def run_specs(experiment: Experiment) -> list[dict[str, Any]]:
     layers: dict[str, set[int]] = {}
     for config, found in trunk_groups(experiment):
         layers.setdefault(_encoder_of(config), set()).update(found)
+    params = experiment.params
     return [
-        _spec(experiment, name, seed, layers)
+        _spec(experiment, name, params[name], seed, layers)
         for seed in experiment.config.seeds
         for name in experiment.settings
     ]
@@ -151,7 +148,9 @@ def tensorboard_run(record: TrialRecord) -> str:
     return f"{configuration_of(record)}/seed{record.seed}"
 
 
-def _spec(experiment: Experiment, name: str, seed: int, layers: Mapping[str, set[int]]) -> dict[str, Any]:
+def _spec(
+    experiment: Experiment, name: str, params: Mapping[str, Value], seed: int, layers: Mapping[str, set[int]]
+) -> dict[str, Any]:
     config, resources = experiment.settings[name], experiment.config.resources
     tree = {**config.model_dump(mode="json"), "seed": seed}
     # Where a trunk went, by pruning, the first run builds those of all settings in one pass.
@@ -160,7 +159,7 @@ def _spec(experiment: Experiment, name: str, seed: int, layers: Mapping[str, set
         "name": run_name(name, seed),
         "role": ROLE,
         "number": seed,
-        "params": experiment.params[name],
+        "params": dict(params),
         "seed": seed,
         "config": tree,
         "num_threads": num_threads(config, resources),
@@ -173,12 +172,9 @@ def _encoder_of(config: Config) -> str:
 
 
 def _prepare(experiment: Experiment, prepare: Callable[[Experiment], Facts], echo: Echo) -> Facts:
-    from tune import ray_backend
-
-    ray_backend.check_temporary(experiment.config.resources)
-    echo("preparing data, encoders and frozen trunks")
-    facts = prepare(experiment)
-    for warning in (*facts.warnings, *_twins(experiment)):
+    what = "data, encoders and frozen trunks"
+    facts = prepare_once(experiment.config.resources, lambda: prepare(experiment), what, echo)
+    for warning in _twins(experiment):
         echo(f"note: {warning}")
     return facts
 
@@ -203,29 +199,27 @@ def _run(
     echo: Echo,
     trainable: "type[Trial] | None",
 ) -> ExperimentResult:
-    from tune import ray_backend
     from tune.trial import Trial
 
     with Ledger(directory) as ledger, stoppable():
-        steps = _Steps(experiment, directory, facts, ledger)
-        with resumable(directory, steps.write_partial):
-            steps.begin()
-            echo("starting Ray")
-            with ray_backend.ray_session(experiment.config.resources, directory.root / "ray"):
-                steps.settle()
-                done = f", {len(steps.ended)} of them done" if steps.ended else ""
-                echo(f"{len(experiment.settings)} settings, {experiment.num_runs} runs{done}")
-                steps.run(trainable or Trial)
-            return steps.conclude()
+        steps = _Steps(experiment, directory, facts, echo, trainable or Trial, ledger)
+        return run_steps(steps, ledger, experiment.config.resources, echo)
 
 
 class _Steps:
-    """The steps of one experiment, in their order."""
+    """The steps of one experiment; see `tune.session.Steps`."""
 
     def __init__(
-        self, experiment: Experiment, directory: ExperimentDirectory, facts: Facts, ledger: Ledger
+        self,
+        experiment: Experiment,
+        directory: ExperimentDirectory,
+        facts: Facts,
+        echo: Echo,
+        trainable: "type[Trial]",
+        ledger: Ledger,
     ) -> None:
-        self.experiment, self.directory, self.facts, self.ledger = experiment, directory, facts, ledger
+        self.experiment, self.directory, self.facts = experiment, directory, facts
+        self.echo, self.trainable, self.ledger = echo, trainable, ledger
 
     @property
     def ended(self) -> list[TrialRecord]:
@@ -239,10 +233,7 @@ class _Steps:
             ConfigError: If data or encoder have changed since it began.
         """
         same = {"fingerprints": self.facts.fingerprints, "files": self.facts.files}
-        check_unchanged(self.ledger, same)
-        self.directory.write_text(CONFIG, dump_config(self.experiment.config))
-        self.directory.write_json("environment.json", self.facts.environment)
-        self.ledger.begin(same)
+        write_begin(self.ledger, self.experiment.config, self.facts.environment, same)
 
     def settle(self) -> None:
         """Settle the precision that runs compute in where their setting leaves it open."""
@@ -250,10 +241,12 @@ class _Steps:
         if precision is not None:
             self.ledger.settle(precision)
 
-    def run(self, trainable: "type[Trial]") -> None:
+    def train(self) -> None:
         """Run what isn't done."""
         from tune import ray_backend
 
+        done = f", {len(self.ended)} of them done" if self.ended else ""
+        self.echo(f"{len(self.experiment.settings)} settings, {self.experiment.num_runs} runs{done}")
         given = self.experiment.in_precision(self.ledger.state.precision)
         with (
             Progress(self.experiment.config.name, given.num_runs, metric=given.config.metric) as progress,
@@ -262,7 +255,7 @@ class _Steps:
             for record in self.ended:
                 progress.restored(record)
             self.ledger.listeners = (progress, curves)
-            ray_backend.run_all(given, run_specs(given), self.ledger, trainable)
+            ray_backend.run_all(given, run_specs(given), self.ledger, self.trainable)
 
     def conclude(self) -> ExperimentResult:
         """Compare and report.

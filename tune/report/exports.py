@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import yaml
@@ -42,7 +43,7 @@ def trials_csv(results: Results) -> str:
         ]
         for trial in results.trials
     ]
-    return _csv(header, rows)
+    return csv_text(header, rows)
 
 
 def final_csv(results: Results) -> str:
@@ -74,10 +75,11 @@ def final_csv(results: Results) -> str:
                     results.stamp,
                 ]
             )
-    return _csv(header, rows)
+    return csv_text(header, rows)
 
 
-def _csv(header: list[str], rows: list[list[Any]]) -> str:
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table as CSV."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)

@@ -1,16 +1,10 @@
 """Whole experiments on a Ray of their own, with the small engine."""
 
-import os
-import sys
-from pathlib import Path
-
 import pytest
-from ray import cloudpickle
 
 from rocore.errors import SweepInterrupted
 from tune.experiments.run import resume_experiment, run_experiment
 from tune.journal import read_events
-from tune.trial import Trial
 
 pytestmark = [
     pytest.mark.ray,
@@ -20,32 +14,12 @@ LOST = 1.5
 """Margin of a setting whose first process is lost once, after its first epoch."""
 
 
-def make_trainable(engine_class, trainer_class):
-    class Trainer(trainer_class):
-        def run_epoch(self):
-            marker = Path(self.config.data.root) / "lost-once"
-            if self.config.loss.pair_margin == LOST and self.epoch == 1 and not marker.exists():
-                marker.touch()
-                os._exit(1)
-            return super().run_epoch()
-
-    class Engine(engine_class):
-        def Trainer(self, config, task):  # noqa: N802
-            return Trainer(config, task)
-
-    class FakeTrial(Trial):
-        def engine(self):
-            return Engine()
-
-    return FakeTrial
-
-
 @pytest.fixture
-def trainable(engine):
-    for each in (sys.modules.get(type(engine).__module__), sys.modules.get(__name__)):
-        if each is not None:
-            cloudpickle.register_pickle_by_value(each)
-    return make_trainable(type(engine), type(engine.Trainer(None, None)))
+def trainable(losing_trainer, make_trainable):
+    class Trainer(losing_trainer):
+        lost = LOST
+
+    return make_trainable(Trainer)
 
 
 @pytest.fixture
