@@ -28,7 +28,23 @@ class PseudoNovelConfig(Section):
     fold: Annotated[int, Field(ge=0)] = 0
     """Which of the disjoint groups of hidden relations."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the grouping; fixed across trials."""
+    """Seed of the grouping, and of whatever else is drawn here; fixed across trials."""
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of each known relation's instances that is used at all, hidden or not: a cheaper, smaller task."""
+    instances_per_relation: Literal["equal", "real"] | Annotated[int, Field(ge=2)] | None = None
+    """Unlabeled instances of each hidden relation, the same number of all. equal: as many as the smallest of them has;
+    real, or a number: at most so many, where real is the mean of the real novel relations. Null: all, unequal."""
+    labeled_per_epoch: Literal["real"] | Count | None = None
+    """An epoch has this number over `train.batch_size` steps; labeled instances come round as often as that takes.
+    real: as many as before relations were hidden. Null: each once."""
+    read_novel: bool = False
+    """Train on as many sentences of `novel`, without their relations, beside the hidden ones; clusters are looked for
+    in both, hidden instances alone are scored."""
+
+    @property
+    def opens_novel(self) -> bool:
+        """Whether anything of `novel` is asked for: sentences or their number."""
+        return self.read_novel or self.instances_per_relation == "real"
 
 
 class ResplitConfig(Section):
@@ -83,7 +99,7 @@ class DataConfig(Section):
     subset: SubsetConfig | None = None
     """Fewer labeled instances than the files hold."""
     pseudo_novel: PseudoNovelConfig | None = None
-    """Set by the search: hide known relations and, unless `resplit` deals its relations, never read `novel`."""
+    """Set by the search: hide known relations. `novel` is opened where this section or `resplit` asks for it."""
 
     @field_validator("known", "novel", mode="before")
     @classmethod
@@ -103,7 +119,8 @@ class DataConfig(Section):
                 raise ValueError(
                     "`data.known` must name a file, but is empty; name the file with known relations"
                 )
-            if not self.novel and self.pseudo_novel is None and self.resplit is None:
+            needs_novel = self.pseudo_novel is None or self.pseudo_novel.opens_novel
+            if not self.novel and needs_novel and self.resplit is None:
                 raise ValueError(
                     "`data.novel` must name a file, but is empty; name the file with novel instances"
                 )

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from rocore.data.instance import NovelGold, Rows
-from rocore.metrics import clustering_metrics, hungarian_accuracy
+from rocore.metrics import b_cubed, clustering_metrics, hungarian_accuracy
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,29 @@ class Evaluator:
             clusters += predictor.predict_novel(part).classes[positions].tolist()
             gold += relations
         return clustering_metrics(gold, clusters)
+
+    def score_hidden(self, predictor: Predictor, *, unified: bool = False) -> float:
+        """Return B-cubed F1 on the instances with gold; those without count as members of their clusters.
+
+        Args:
+            predictor: A trainer.
+            unified: Known and novel test instances, by the unified classifier; else all novel ones, by the novel
+                classifier.
+
+        Raises:
+            ValueError: If no instance carries gold.
+        """
+        if unified:
+            rows, classes = self.novel_rows["test"], predictor.predict_unified("novel").classes
+        else:
+            rows = np.concatenate(list(self.novel_rows.values()))
+            classes = np.concatenate([predictor.predict_novel(split).classes for split in self.novel_rows])
+        positions, relations = self.gold.of(rows)
+        gold, clusters = [f"novel {name}" for name in relations], classes[positions]
+        if unified:
+            gold += [f"known {label}" for label in self.known_test_labels]
+            clusters = np.concatenate([clusters, predictor.predict_unified("known").classes])
+        return b_cubed(gold, clusters, others=np.delete(classes, positions))[2]
 
     def evaluate(self, predictor: Predictor) -> dict[str, float]:
         """Return the metrics of the final report by dotted name.

@@ -20,7 +20,7 @@ CLUSTERING_METRICS = (
 )
 
 
-def b_cubed(gold: ArrayLike, clusters: ArrayLike) -> tuple[float, float, float]:
+def b_cubed(gold: ArrayLike, clusters: ArrayLike, others: ArrayLike = ()) -> tuple[float, float, float]:
     """B-cubed precision, recall and F1 (Bagga and Baldwin 1998).
 
     Precision of an item: the share of its cluster that has its relation; recall: the share of its relation that is in
@@ -29,6 +29,8 @@ def b_cubed(gold: ArrayLike, clusters: ArrayLike) -> tuple[float, float, float]:
     Args:
         gold: (N,) relations.
         clusters: (N,) cluster ids.
+        others: (O,) cluster ids of items of none of these relations, which aren't scored themselves: they count as
+            members of their clusters in the precision (Troisemaine et al. 2023, arXiv 2311.05440).
 
     Returns:
         Precision, recall, F1, each in (0, 1].
@@ -40,7 +42,8 @@ def b_cubed(gold: ArrayLike, clusters: ArrayLike) -> tuple[float, float, float]:
     if table.size == 0:
         raise ValueError("at least one item must be given, but there is none")
     total = table.sum()
-    precision = float((table**2 / table.sum(0, keepdims=True)).sum() / total)
+    num_others = np.equal.outer(np.unique(clusters), np.asarray(others)).sum(1)  # in the order of the columns
+    precision = float((table**2 / (table.sum(0) + num_others)).sum() / total)
     recall = float((table**2 / table.sum(1, keepdims=True)).sum() / total)
     return precision, recall, 2 * precision * recall / (precision + recall)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 import rocore
 from rocore.config import (
@@ -24,10 +24,14 @@ from rocore.config import (
 )
 from rocore.errors import ConfigError
 from tune.reading import read_base, set_below, set_keys, validated
-from tune.sweep_checks import check_budget, check_second_objective, check_seeds
+from tune.sweep_checks import check_budget, check_one_measure, check_second_objective, check_seeds
 
 Value = bool | int | float | str | None
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+RESOLVED_BEFORE = {"name", "num_relations", "num_folds", "seed", "second"}
+"""All keys of `objective` in a sweep directory of an older version."""
+OLDER_OBJECTIVE = {"labeled_per_epoch": None, "incremental_score": "novel"}
+"""What has another default since then."""
 
 
 class Dimension(Section):
@@ -66,18 +70,44 @@ class SearchConfig(Section):
 class ObjectiveConfig(Section):
     """The number that the search maximizes."""
 
-    name: Literal["pseudo_novel", "internal", "oracle"] = "pseudo_novel"
-    """pseudo_novel: hidden known relations; internal: no novel labels; oracle: gold novel labels, stamped."""
+    name: Literal["pseudo_novel", "oracle"] = "pseudo_novel"
+    """pseudo_novel: hidden known relations; oracle: gold novel labels, stamped."""
     num_relations: Annotated[int, Field(ge=2)] = 8
     """pseudo_novel: known relations hidden in each fold."""
     num_folds: Count = 2
     """pseudo_novel: disjoint groups of hidden relations; each trains a model of its own."""
     seed: Seed = 0
     """pseudo_novel: seed of the grouping, the same for every trial."""
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """pseudo_novel: share of each known relation's instances that trials use, labeled and hidden: a cheaper search."""
+    instances_per_relation: Literal["equal", "real"] | Annotated[int, Field(ge=2)] | None = None
+    """pseudo_novel: as `data.pseudo_novel.instances_per_relation`. Null, as data may have rare relations, which would
+    take from all others what they lack."""
+    labeled_per_epoch: Literal["real"] | Count | None = "real"
+    """pseudo_novel: as `data.pseudo_novel.labeled_per_epoch`. real: an epoch has as many steps as on the real split, so
+    that nothing gains by learning faster than it needs to."""
+    read_novel: bool = False
+    """pseudo_novel: as `data.pseudo_novel.read_novel`. Trials take up to twice as long."""
+    incremental_score: Literal["all_test", "novel"] = "all_test"
+    """pseudo_novel in incremental mode: all_test, the unified classifier on known and hidden test instances together;
+    novel: the novel classifier on all hidden ones, as in standard mode."""
     second: Literal["known_accuracy", "training_seconds"] | None = None
     """A second objective, for the trade-off with the first: known_accuracy (on known test instances, incremental mode;
     higher is better) or training_seconds (lower is better; trials on a shared machine disturb each other). Early
     stopping, race and final comparison go by the first alone."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_what_it_was(cls, tree: Any) -> Any:
+        """Read a section that an older version resolved: its trials were scored without what has come since."""
+        if not isinstance(tree, Mapping):
+            return tree
+        if tree.get("name") == "internal":
+            raise ValueError(
+                "`objective.name` must be pseudo_novel or oracle, but is internal, which is gone: silhouettes of "
+                "spaces that were trained apart can't be compared; choose pseudo_novel"
+            )
+        return {**OLDER_OBJECTIVE, **tree} if set(tree) == RESOLVED_BEFORE else tree
 
 
 class SchedulerConfig(Section):
@@ -265,6 +295,7 @@ def load_sweep(path: Path | str, overrides: Mapping[str, Any] | None = None) -> 
     check_budget(sweep)
     check_seeds(sweep)
     check_second_objective(sweep)
+    check_one_measure(sweep)
     return sweep
 
 

@@ -1,11 +1,11 @@
 """What a trial trains and what it reports each epoch; knows no Ray.
 
 Gold relations of novel instances reach `OracleRun`, and `FinalRun`, whose numbers nobody selects by.
-`PseudoNovelRun` scores relations that are hidden but known; `InternalRun` is built from a task without gold.
+`PseudoNovelRun` scores relations that are hidden but known.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,13 +22,9 @@ if TYPE_CHECKING:
 FLOOR = 0.0
 """Objective before the joint phase, while the novel classifier is untrained."""
 ORACLE_STAMP = "selected on novel gold labels"
-DESCRIPTIONS = {
-    "pseudo_novel": "B-cubed F1 on hidden known relations, mean over {num_folds} fold(s) of {num_relations} "
-    "relations; novel instances are never read",
-    "internal": "silhouette of h' under the pseudo labels times the share of them that kept their cluster "
-    "since the epoch before; no novel labels are read",
-    "oracle": "B-cubed F1 on the novel test split against its gold relations, the released program's way",
-}
+HIDING = ("num_relations", "seed", "share", "instances_per_relation", "labeled_per_epoch", "read_novel")
+"""Keys of the objective that are the hidden task's, too."""
+ORACLE = "B-cubed F1 on the novel test split against its gold relations, the released program's way"
 
 
 class Engine(Protocol):
@@ -172,6 +168,7 @@ class PseudoNovelRun(Run):
 
     def __init__(self, config: Config, objective: ObjectiveConfig, engine: Engine) -> None:
         folds = [(fold, engine.prepare(fold)) for fold in pseudo_novel_configs(config, objective)]
+        self._unified = scores_unified(config, objective)
         self._evaluators = [
             evaluator for _, prepared in folds if (evaluator := prepared.evaluator) is not None
         ]
@@ -182,18 +179,8 @@ class PseudoNovelRun(Run):
         )
 
     def score(self, index: int, report: "EpochReport") -> float:  # noqa: ARG002
-        """B-cubed F1 on all hidden instances."""
-        return float(self._evaluators[index].score_novel(self.trainers[index], split="all")["b3_f1"])
-
-
-class InternalRun(Run):
-    """The real novel instances without any label."""
-
-    def score(self, index: int, report: "EpochReport") -> float:  # noqa: ARG002
-        """Silhouette (floored at 0) times the share of pseudo labels that stayed."""
-        if report.silhouette is None or report.pseudo_label_change is None:
-            return FLOOR
-        return max(float(report.silhouette), 0.0) * (1.0 - float(report.pseudo_label_change))
+        """B-cubed F1 on all hidden instances; by the unified classifier, on known and hidden test instances."""
+        return float(self._evaluators[index].score_hidden(self.trainers[index], unified=self._unified))
 
 
 class OracleRun(Run):
@@ -261,18 +248,20 @@ def label_free(report: "EpochReport") -> dict[str, float]:
 
 
 def pseudo_novel_configs(config: Config, objective: ObjectiveConfig) -> list[Config]:
-    """Return one configuration a fold; each hides other known relations and never reads the novel file."""
-    changes: dict[str, Any] = {
-        "data.pseudo_novel.num_relations": objective.num_relations,
-        "data.pseudo_novel.seed": objective.seed,
-        "data.num_novel_relations": None,
-    }
+    """Return one configuration a fold; each hides other known relations."""
+    changes: dict[str, Any] = {f"data.pseudo_novel.{key}": getattr(objective, key) for key in HIDING}
     if (config.data.novel_test_size or 0) >= 1:
         # A count is meant for the real novel instances; of the hidden ones it could leave none to train on.
         changes["data.novel_test_size"] = None
     return [
         override(config, {**changes, "data.pseudo_novel.fold": fold}) for fold in range(objective.num_folds)
     ]
+
+
+def scores_unified(config: Config, objective: ObjectiveConfig) -> bool:
+    """Tell whether the unified classifier is judged."""
+    asked = objective.name == "pseudo_novel" and objective.incremental_score == "all_test"
+    return asked and config.incremental.enabled
 
 
 def search_run(config: Config, objective: ObjectiveConfig, engine: Engine) -> Run:
@@ -284,14 +273,11 @@ def search_run(config: Config, objective: ObjectiveConfig, engine: Engine) -> Ru
     if objective.name == "pseudo_novel":
         return PseudoNovelRun(config, objective, engine)
     prepared = engine.prepare(config)
-    trainer = engine.Trainer(config, prepared.task)
-    if objective.name == "internal":
-        return InternalRun([trainer])
     if prepared.evaluator is None:
         raise ConfigError(
             "objective `oracle` needs gold novel relations, but there are none; use pseudo_novel"
         )
-    return OracleRun(trainer, prepared.evaluator, objective)
+    return OracleRun(engine.Trainer(config, prepared.task), prepared.evaluator, objective)
 
 
 def final_run(config: Config, engine: Engine) -> FinalRun:
@@ -299,17 +285,25 @@ def final_run(config: Config, engine: Engine) -> FinalRun:
     return FinalRun(config, engine)
 
 
-def describe(objective: ObjectiveConfig) -> dict[str, Any]:
-    """Return what the report says about an objective."""
-    tree: Mapping[str, Any] = objective.model_dump(mode="json")
+def describe(config: Config, objective: ObjectiveConfig) -> dict[str, Any]:
+    """Return what the report says about an objective; `final_metric` is the same measure on the real split."""
+    group = "all_test" if scores_unified(config, objective) else "novel_test"
     return {
-        "name": objective.name,
-        "description": DESCRIPTIONS[objective.name].format(**tree),
+        **objective.model_dump(mode="json", exclude={"seed"}),
+        "description": ORACLE if objective.name == "oracle" else _describe_hidden(objective, group),
         "stamp": ORACLE_STAMP if objective.name == "oracle" else None,
-        "num_folds": objective.num_folds,
-        "num_relations": objective.num_relations,
-        "second": objective.second,
+        "final_metric": f"{group}.b3_f1",
     }
+
+
+def _describe_hidden(objective: ObjectiveConfig, group: str) -> str:
+    scored, read = "hidden known relations", "relations of novel instances are never read"
+    if group == "all_test":
+        scored = "test instances of known and of hidden known relations together (unified classifier)"
+    if objective.read_novel:
+        read = f"trained beside as many real novel sentences; {read}"
+    folds = f"mean over {objective.num_folds} fold(s) of {objective.num_relations} relations"
+    return f"B-cubed F1 on {scored}, {folds}; {read}"
 
 
 def _mean_scalars(reports: "Sequence[EpochReport]") -> dict[str, float]:

@@ -80,8 +80,8 @@ def check_folds(objective: ObjectiveConfig, num_known_relations: int) -> None:
     hidden, folds, known = objective.num_relations, objective.num_folds, num_known_relations
     if known < 4:
         raise ConfigError(
-            f"objective `pseudo_novel` needs 4 known relations, 2 of them to be hidden, but there are {known}; set "
-            "`objective.name` to internal"
+            f"objective `pseudo_novel` needs 4 known relations, 2 of them to be hidden, but there are {known}; label "
+            "instances of others"
         )
     if known < hidden + 2:
         raise ConfigError(

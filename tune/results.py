@@ -39,7 +39,7 @@ def results_tree(
         "status": status,
         "data": facts.data,
         "encoder": facts.encoder,
-        "objective": describe(sweep.config.objective),
+        "objective": describe(sweep.base, sweep.config.objective),
         "history": dict(history),
         "trade_off": describe_trade_off(sweep.config.objective, trials) or None,
         "search": {

@@ -68,10 +68,25 @@ def check_second_objective(sweep: "Sweep") -> None:
         )
     if objective.second != "known_accuracy":
         return
-    if not base.incremental.enabled or base.data.known_test_size == 0 or objective.name == "internal":
+    if not base.incremental.enabled or base.data.known_test_size == 0:
         raise ConfigError(
-            f"`objective.second` known_accuracy needs `incremental.enabled`, known test instances and objective "
-            f"pseudo_novel or oracle, but got incremental.enabled = {str(base.incremental.enabled).lower()}, "
-            f"data.known_test_size = {base.data.known_test_size} and {objective.name}; set "
-            f"`overrides: {{incremental.enabled: true}}`, or choose training_seconds"
+            f"`objective.second` known_accuracy needs `incremental.enabled` and known test instances, but got "
+            f"incremental.enabled = {str(base.incremental.enabled).lower()} and data.known_test_size = "
+            f"{base.data.known_test_size}; set `overrides: {{incremental.enabled: true}}`, or choose training_seconds"
+        )
+
+
+def check_one_measure(sweep: "Sweep") -> None:
+    """Refuse trials that are scored by one measure or another, as their mode is.
+
+    Raises:
+        ConfigError: If they would be.
+    """
+    objective = sweep.config.objective
+    asked = objective.name == "pseudo_novel" and objective.incremental_score == "all_test"
+    if asked and "incremental.enabled" in sweep.config.search.space:
+        raise ConfigError(
+            "all trials must be scored by one measure, but `incremental.enabled` is searched and "
+            "`objective.incremental_score` is all_test, which standard mode doesn't have; set it to novel, or set "
+            "`incremental.enabled` in `overrides`"
         )

@@ -10,7 +10,6 @@ Direction = Literal["maximize", "minimize"]
 DIRECTIONS: dict[str, Direction] = {"known_accuracy": "maximize", "training_seconds": "minimize"}
 TITLES = {
     "pseudo_novel": "B-cubed F1 on hidden known relations",
-    "internal": "silhouette times stability",
     "oracle": "B-cubed F1 on the novel test split",
     "known_accuracy": "accuracy on known relations",
     "training_seconds": "training time in seconds",

@@ -6,7 +6,7 @@ from rocore.data.fewrel import read_fewrel
 from rocore.data.instance import Corpus, Instance, LoadedData, NovelGold, Sentence, Source, Span, Splits
 from rocore.data.jsonl import read_jsonl, read_sentences
 from rocore.data.load import load_data
-from rocore.data.splits import load_splits, make_splits, save_splits
+from rocore.data.splits import count_labeled_per_epoch, load_splits, make_splits, save_splits
 from rocore.data.tacred import known_tacred, novel_tacred, read_tacred
 from rocore.data.tokenization import TokenizedSource, tokenize
 from rocore.data.validation import Finding, raise_errors, validate
@@ -22,6 +22,7 @@ __all__ = [
     "Span",
     "Splits",
     "TokenizedSource",
+    "count_labeled_per_epoch",
     "describe",
     "fetch_fewrel",
     "known_tacred",

@@ -127,6 +127,8 @@ class Corpus:
     files: dict[str, str] = field(default_factory=dict)
     """SHA-256 by file name."""
     cuts: tuple[Cut, ...] = ()
+    num_labeled_with_hidden: int | None = None
+    """Labeled instances before `data.pseudo_novel` hid some; None where it hid none."""
 
     @property
     def pools(self) -> tuple[Source, ...]:
@@ -170,6 +172,21 @@ class LabeledData:
     labels: NDArray[np.int64]
     relations: tuple[str, ...]
     synthetic: bool = False
+
+
+@dataclass(frozen=True)
+class UnlabeledData:
+    """The novel side alone, as the search's objective may read it: sentences, and nowhere a relation.
+
+    Attributes:
+        source: Pool of sentences with novel relations.
+        rows: Those that are used, shape (M,).
+        num_relations: C_u, which is given and not looked up.
+    """
+
+    source: Source
+    rows: NDArray[np.int64]
+    num_relations: int
 
 
 @dataclass(frozen=True)

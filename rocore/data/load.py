@@ -12,10 +12,18 @@ from rocore.config import DataConfig, ResplitConfig
 from rocore.data.checks import Limits
 from rocore.data.fewrel import read_fewrel
 from rocore.data.files import resolve
-from rocore.data.instance import Corpus, Instance, LabeledData, LoadedData, NovelGold, Source
+from rocore.data.instance import (
+    Corpus,
+    Instance,
+    LabeledData,
+    LoadedData,
+    NovelGold,
+    Source,
+    UnlabeledData,
+)
 from rocore.data.jsonl import read_jsonl
 from rocore.data.problems import Problems
-from rocore.data.pseudo_novel import choose_hidden, hide_relations
+from rocore.data.pseudo_novel import hide_relations, make_hidden_task
 from rocore.data.resplit import draw_novel
 from rocore.data.subset import take_subset
 from rocore.data.tacred import known_tacred, novel_tacred, read_tacred
@@ -42,28 +50,34 @@ def load_data(config: DataConfig) -> LoadedData:
     4. `data.subset.num_labeled` so many in all.
     5. `data.pseudo_novel` hides some of the known relations that are left: they become the novel ones.
 
-    Training and test are split from what is left (`make_splits`). With `data.pseudo_novel` and no re-split, the known
-    pool alone serves as both, and `data.novel` is never opened.
+    Training and test are split from what is left (`make_splits`). With `data.pseudo_novel`, the known pool serves as
+    both; `data.novel` is opened where that section or a re-split asks for it, and no relation of it gets any further.
 
     Raises:
         DataError: If a file or an instance can't be used, a known instance has no relation, C_u is neither given nor
             can be counted, or a cut can't be made.
     """
-    with_novel = config.pseudo_novel is None or config.resplit is not None
+    hiding = config.pseudo_novel
+    with_novel = hiding is None or hiding.opens_novel or config.resplit is not None
     known, novel, files = (
         _generate(config) if config.format == "builtin" else _read(config, with_novel=with_novel)
     )
     loaded = _by_role(known, novel if with_novel else None, config)
     if config.subset is not None:
         loaded = replace(loaded, corpus=take_subset(loaded.corpus, config.subset))
-    if config.pseudo_novel is not None:
-        hidden = choose_hidden(loaded.corpus.known_relations, config.pseudo_novel)
-        loaded = hide_relations(loaded.corpus, hidden)
+    if hiding is not None:
+        real = _without_relations(loaded.corpus) if hiding.opens_novel else None
+        loaded = make_hidden_task(loaded.corpus, hiding, real)
     return _with(loaded, files=files, synthetic=config.format == "builtin")
 
 
 def _with(loaded: LoadedData, **fields: Any) -> LoadedData:
     return replace(loaded, corpus=replace(loaded.corpus, **fields))
+
+
+def _without_relations(corpus: Corpus) -> UnlabeledData:
+    """Return the real novel sentences."""
+    return UnlabeledData(corpus.novel, corpus.novel_rows, corpus.num_novel_relations)
 
 
 def _by_role(known: list[Instance], novel: list[Instance] | None, config: DataConfig) -> LoadedData:
@@ -107,7 +121,10 @@ def load_known(config: DataConfig) -> LabeledData:
         if config.subset is not None:
             corpus = take_subset(corpus, config.subset)
     else:
-        corpus = load_data(config).corpus
+        hiding = config.pseudo_novel
+        if hiding is not None:  # nothing of which labeled instances there are hangs on the real novel ones
+            hiding = hiding.model_copy(update={"read_novel": False, "instances_per_relation": None})
+        corpus = load_data(config.model_copy(update={"pseudo_novel": hiding})).corpus
     return LabeledData(
         corpus.known, corpus.known_rows, corpus.known_labels, corpus.known_relations, corpus.synthetic
     )

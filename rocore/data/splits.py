@@ -40,11 +40,8 @@ def make_splits(corpus: Corpus, config: DataConfig, *, seed: int, incremental: b
             f"{len(corpus.novel_rows)}; set it lower"
         )
     shuffled = novel_rng.permutation(corpus.novel_rows)
-    known_size = config.known_test_size
-    if known_size is None:
-        known_size = KNOWN_TEST_SIZE_INCREMENTAL if incremental else 0
     is_test = _stratify(
-        corpus.known_labels, _count("known_test_size", known_size, len(corpus.known_rows)), known_rng
+        corpus.known_labels, _count_known_test(config, len(corpus.known_rows), incremental), known_rng
     )
     return Splits(
         known_train=np.sort(corpus.known_rows[~is_test]),
@@ -52,6 +49,27 @@ def make_splits(corpus: Corpus, config: DataConfig, *, seed: int, incremental: b
         novel_train=np.sort(shuffled[num_test:]),
         novel_test=np.sort(shuffled[:num_test]),
     )
+
+
+def count_labeled_per_epoch(corpus: Corpus, config: DataConfig, *, incremental: bool) -> int | None:
+    """Return over how many labeled instances an epoch counts its steps; None: over those that are trained on.
+
+    Raises:
+        ConfigError: If a test size isn't a fraction or a whole number.
+    """
+    asked = config.pseudo_novel.labeled_per_epoch if config.pseudo_novel else None
+    if asked != "real":
+        return asked
+    num_labeled = corpus.num_labeled_with_hidden
+    assert num_labeled is not None
+    return max(1, num_labeled - _count_known_test(config, num_labeled, incremental))
+
+
+def _count_known_test(config: DataConfig, num_labeled: int, incremental: bool) -> int:
+    size = config.known_test_size
+    if size is None:
+        size = KNOWN_TEST_SIZE_INCREMENTAL if incremental else 0
+    return _count("known_test_size", size, num_labeled)
 
 
 def _count(key: str, size: float, available: int) -> int:

@@ -39,10 +39,10 @@ def take_subset(corpus: Corpus, config: SubsetConfig) -> Corpus:
     corpus, shares = whole, np.bincount(whole.known_labels, minlength=whole.num_known_relations)
     if config.instances_per_relation is not None:
         shares = np.minimum(shares, config.instances_per_relation)
-        corpus = _noted(_keep_first(whole, shares, config.seed), corpus, "instances_per_relation")
+        corpus = _noted(keep_first(whole, shares, config.seed), corpus, "instances_per_relation")
     if config.num_labeled is not None:
         shares = _spread(shares, config.num_labeled, _order(whole.known_relations, config.seed))
-        corpus = _noted(_keep_first(whole, shares, config.seed), corpus, "num_labeled")
+        corpus = _noted(keep_first(whole, shares, config.seed), corpus, "num_labeled")
     return corpus
 
 
@@ -63,6 +63,16 @@ def keep_labeled(corpus: Corpus, is_kept: NDArray[np.bool_]) -> Corpus:
     )
 
 
+def keep_first(corpus: Corpus, shares: Rows, seed: int) -> Corpus:
+    """Keep the first `shares` (C_l,) instances in the order of each relation, which is the seed's."""
+    is_kept = np.zeros(len(corpus.known_rows), dtype=bool)
+    for label, (name, share) in enumerate(zip(corpus.known_relations, shares.tolist(), strict=True)):
+        number = int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:8])
+        rng = np.random.default_rng([seed, INSTANCES, number])
+        is_kept[rng.permutation(np.flatnonzero(corpus.known_labels == label))[:share]] = True
+    return keep_labeled(corpus, is_kept)
+
+
 def _keep_relations(corpus: Corpus, num_relations: int, seed: int) -> Corpus:
     available = corpus.num_known_relations
     if num_relations > available:
@@ -77,16 +87,6 @@ def _keep_relations(corpus: Corpus, num_relations: int, seed: int) -> Corpus:
 
 def _noted(corpus: Corpus, before: Corpus, key: str) -> Corpus:
     return replace(corpus, cuts=(*before.cuts, corpus.after(f"data.subset.{key}")))
-
-
-def _keep_first(corpus: Corpus, shares: Rows, seed: int) -> Corpus:
-    """Keep the first `shares` (C_l,) instances in the order of each relation."""
-    is_kept = np.zeros(len(corpus.known_rows), dtype=bool)
-    for label, (name, share) in enumerate(zip(corpus.known_relations, shares.tolist(), strict=True)):
-        number = int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:8])
-        rng = np.random.default_rng([seed, INSTANCES, number])
-        is_kept[rng.permutation(np.flatnonzero(corpus.known_labels == label))[:share]] = True
-    return keep_labeled(corpus, is_kept)
 
 
 def _order(relations: tuple[str, ...], seed: int) -> Rows:

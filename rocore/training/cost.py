@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from rocore.config import Config, override
-from rocore.data import load_data, make_splits, raise_errors, validate
+from rocore.data import count_labeled_per_epoch, load_data, make_splits, raise_errors, validate
 from rocore.data.instance import Corpus, Rows, Splits
 from rocore.downloads import cache_root
 from rocore.encoder.cache import TrunkCache
@@ -220,9 +220,13 @@ class _Sample:
 
     def _scaled(self, seconds: dict[str, float]) -> float:
         """Scale the parts of an epoch to the whole data."""
-        batch_size, splits = self.config.train.batch_size, self.splits
+        config, splits = self.config, self.splits
+        num_labeled = count_labeled_per_epoch(
+            self.corpus, config.data, incremental=config.incremental.enabled
+        ) or len(splits.known_train)
+        batch_size = config.train.batch_size
         factors = {
-            "steps": -(-len(splits.known_train) // batch_size) / -(-len(self.known) // batch_size),
+            "steps": -(-num_labeled // batch_size) / -(-len(self.known) // batch_size),
             "features": len(self.all_rows) / self.size,
             "pseudo_labels": len(splits.novel_train) / len(self.novel),
         }

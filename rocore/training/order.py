@@ -23,24 +23,41 @@ def derive_seed(seed: int, *parts: int | str) -> int:
 
 
 def paired_batches(
-    num_labeled: int, num_unlabeled: int, *, batch_size: int, seed: int, epoch: int
+    num_labeled: int,
+    num_unlabeled: int,
+    *,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    num_steps: int | None = None,
 ) -> Iterator[PairedBatch]:
-    """Yield one pass over the labeled instances; the unlabeled ones cycle, shuffled anew each time round.
+    """Yield one pass over the labeled instances, or `num_steps`; what cycles is shuffled anew each time round.
 
     Args:
         num_labeled: N.
         num_unlabeled: M.
-        batch_size: Of both halves; the last labeled batch may be smaller.
+        batch_size: Of both halves; in one pass the last labeled batch may be smaller.
         seed: The run's.
         epoch: Counted over pre-training and joint epochs.
+        num_steps: Steps of the epoch, in which labeled instances cycle as the unlabeled ones do; None: one pass.
     """
     generator = np.random.default_rng(derive_seed(seed, "order", epoch))
-    labeled = generator.permutation(num_labeled)
-    num_steps = -(-num_labeled // batch_size)
+    if num_steps is None:
+        num_steps, labeled_size = -(-num_labeled // batch_size), batch_size
+        labeled = generator.permutation(num_labeled)
+    else:
+        labeled_size = min(batch_size, num_labeled)
+        labeled = _cycle(num_labeled, num_steps * labeled_size, generator)
     size = min(batch_size, num_unlabeled)
-    rounds = -(-num_steps * size // num_unlabeled)
-    unlabeled = np.concatenate([generator.permutation(num_unlabeled) for _ in range(rounds)])
+    unlabeled = _cycle(num_unlabeled, num_steps * size, generator)
     for step in range(num_steps):
         yield PairedBatch(
-            labeled[step * batch_size : (step + 1) * batch_size], unlabeled[step * size : (step + 1) * size]
+            labeled[step * labeled_size : (step + 1) * labeled_size],
+            unlabeled[step * size : (step + 1) * size],
         )
+
+
+def _cycle(num_instances: int, num_visits: int, generator: np.random.Generator) -> Rows:
+    """Return positions of at least so many visits."""
+    rounds = -(-num_visits // num_instances)
+    return np.concatenate([generator.permutation(num_instances) for _ in range(rounds)])

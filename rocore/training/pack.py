@@ -35,6 +35,7 @@ def pack_key(trainer: Trainer) -> tuple[Any, ...]:
         config.incremental.enabled,
         len(task.known_train),
         len(task.novel_train),
+        task.labeled_per_epoch,
         task.num_known_relations,
         task.num_novel_relations,
         trainer.joint,

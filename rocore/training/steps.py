@@ -80,6 +80,7 @@ def batches(config: Config, task: TrainingTask, epoch: int) -> Iterator[PairedBa
         batch_size=config.train.batch_size,
         seed=config.seed,
         epoch=epoch,
+        num_steps=task.num_steps(config.train.batch_size),
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from rocore.config import Config
-from rocore.data import load_data
+from rocore.data import count_labeled_per_epoch, load_data
 from rocore.data.instance import Corpus, NovelGold, Rows, Splits
 from rocore.downloads import cache_root
 from rocore.encoder.attention_chunks import compiles
@@ -36,6 +36,7 @@ class TrainingTask:
         num_novel_relations: C_u.
         precision: `bf16` or `fp32`.
         device: Where everything runs.
+        labeled_per_epoch: Over how many labeled instances an epoch counts its steps; None: over `known_train`.
     """
 
     encoder: Encoder
@@ -49,6 +50,11 @@ class TrainingTask:
     num_novel_relations: int
     precision: str
     device: torch.device
+    labeled_per_epoch: int | None = None
+
+    def num_steps(self, batch_size: int) -> int | None:
+        """Return the steps of an epoch, where they aren't one pass over `known_train`."""
+        return None if self.labeled_per_epoch is None else -(-self.labeled_per_epoch // batch_size)
 
     @property
     def rows(self) -> Rows:
@@ -266,6 +272,9 @@ def _make_task(config: Config, checked: Checked, device: torch.device, progress:
         num_novel_relations=corpus.num_novel_relations,
         precision=precision,
         device=device,
+        labeled_per_epoch=count_labeled_per_epoch(
+            corpus, config.data, incremental=config.incremental.enabled
+        ),
     )
 
 

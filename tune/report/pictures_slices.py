@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 LAYER, CENTER_WEIGHT = "encoder.output_layer", "loss.center_weight"
 COMPARABLE = ("pseudo_novel", "oracle")
-"""Objectives that are B-cubed F1, as the final metric is."""
+"""Objectives that are B-cubed F1, as the final metric is; sweeps of older versions have others."""
 MIN_TREND = 6
 SLICE_HEIGHT = 2.8
 TICK_CHARACTERS, NARROWEST = 60, 8
 """Characters that fit below a slice, shared by its ticks; a tick's at least."""
-FINAL_CAPTION = "Crosses: B³ F1 of the final comparison on the novel relations, mean and standard deviation."
+FINAL_CAPTION = "Crosses: B³ F1 of the final comparison, on the real split, mean and standard deviation."
 
 
 def slice_pictures(results: Results) -> tuple[Picture, ...]:
@@ -103,7 +103,7 @@ def _draw_final(axes: "Axes", results: Results, key: str) -> bool:
         return False
     drawn = False
     for entry in results.final:
-        figures = (entry.get("metrics") or {}).get(B3_F1) or {}
+        figures = (entry.get("metrics") or {}).get(results.objective.get("final_metric", B3_F1)) or {}
         if figures.get("mean") is not None and key in (entry.get("params") or {}):
             axes.errorbar(
                 [entry["params"][key]],
