@@ -126,3 +126,36 @@ def test_evaluate_incremental_without_known_test_instances_has_no_known_accuracy
     metrics = evaluator().evaluate(incremental([], [4, 3, 3, 4]))
     assert "known_accuracy" not in metrics
     assert metrics["all_test.b3_f1"] == pytest.approx(1.0)
+
+
+WHOLE = NovelGold(["x", "y", "y", "x", "x", "y", "x", "y"])
+
+
+def test_score_hidden_where_all_carry_gold_is_the_b_cubed_f1_of_all() -> None:
+    judge, predictor = evaluator(WHOLE), FakePredictor({"train": [0, 1, 1, 1], "test": [1, 0, 1, 1]})
+    assert judge.score_hidden(predictor) == pytest.approx(judge.score_novel(predictor, "all")["b3_f1"])
+
+
+def test_score_hidden_instances_without_gold_count_as_members_of_their_clusters() -> None:
+    """Rows 1 and 4 have no gold: beside hidden ones they cost precision, in clusters of their own nothing."""
+    apart = FakePredictor({"train": [0, 7, 8, 1], "test": [1, 0, 0, 1]})
+    among = FakePredictor({"train": [0, 0, 0, 1], "test": [1, 0, 0, 1]})
+    assert evaluator().score_hidden(apart) == pytest.approx(1.0)
+    precision = (3 * 3 / 5 + 3) / 6
+    assert evaluator().score_hidden(among) == pytest.approx(2 * precision / (precision + 1))
+
+
+def test_score_hidden_unified_is_the_final_figure_where_all_carry_gold() -> None:
+    judge, predictor = evaluator(WHOLE, known=[0, 1, 2, 2]), incremental([0, 1, 1, 2], [4, 3, 0, 4])
+    expected = judge.evaluate(predictor)["all_test.b3_f1"]
+    assert judge.score_hidden(predictor, unified=True) == pytest.approx(expected)
+
+
+def test_score_hidden_unified_counts_instances_without_gold() -> None:
+    """Of rows 0, 1, 4, 5 only 0 (x) and 5 (y) carry gold; 1 and 4 lie in the cluster of 5, or with the known one."""
+    judge = evaluator(test=[0, 1, 4, 5], known=[2])
+    apart = judge.score_hidden(incremental([2], [3, 5, 5, 4]), unified=True)
+    among = judge.score_hidden(incremental([2], [3, 4, 2, 4]), unified=True)
+    assert apart == pytest.approx(1.0)
+    precision = (1 + 1 / 2 + 1 / 2) / 3
+    assert among == pytest.approx(2 * precision / (precision + 1))

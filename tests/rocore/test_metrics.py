@@ -45,6 +45,21 @@ def test_b_cubed_equals_loop_over_items(pairs: list[tuple[int, int]]) -> None:
 
 
 @QUICK
+@given(PAIRS, st.lists(st.integers(0, 6), max_size=10))
+def test_b_cubed_others_count_in_the_precision_alone(pairs: list[tuple[int, int]], others: list[int]) -> None:
+    gold, clusters = zip(*pairs, strict=True)
+    precision, recall, f1 = b_cubed(gold, clusters, others)
+    members = [*zip(gold, clusters, strict=True), *((-1, cluster) for cluster in others)]
+    shares = [
+        sum(m == (g, c) for m in members) / sum(other == c for _, other in members)
+        for g, c in zip(gold, clusters, strict=True)
+    ]
+    assert precision == pytest.approx(sum(shares) / len(gold))
+    assert recall == pytest.approx(slow_b_cubed(gold, clusters)[1])
+    assert f1 == pytest.approx(2 * precision * recall / (precision + recall))
+
+
+@QUICK
 @given(PAIRS, st.permutations(range(5)))
 def test_clustering_metrics_renamed_clusters_are_the_same(
     pairs: list[tuple[int, int]], names: list[int]

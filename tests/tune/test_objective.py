@@ -1,12 +1,9 @@
-import inspect
-
 import pytest
 
 from rocore.config import make_config
 from rocore.errors import CheckpointError, ConfigError, DivergedError
-from tune import objective as module
 from tune.config import ObjectiveConfig
-from tune.objective import InternalRun, describe, final_run, pseudo_novel_configs, search_run
+from tune.objective import describe, final_run, pseudo_novel_configs, search_run
 
 CONFIG = make_config({"train": {"pretrain_epochs": 2, "max_epochs": 2}, "loss": {"pair_margin": 2.0}})
 
@@ -39,11 +36,26 @@ def test_pseudo_novel_prepares_hidden_known_relations_only(engine):
     ]
 
 
-def test_pseudo_novel_ignores_the_given_number_of_novel_relations():
-    config = make_config({"data": {"num_novel_relations": 16}})
-    assert {fold.data.num_novel_relations for fold in pseudo_novel_configs(config, ObjectiveConfig())} == {
-        None
-    }
+def test_pseudo_novel_hands_its_keys_to_the_hidden_task():
+    keys = {"share": 0.5, "instances_per_relation": "equal", "labeled_per_epoch": 700, "read_novel": True}
+    (fold,) = pseudo_novel_configs(CONFIG, ObjectiveConfig(num_folds=1, **keys))
+    assert fold.data.pseudo_novel.model_dump(include=set(keys)) == keys
+
+
+def test_pseudo_novel_has_the_steps_of_the_real_split_by_default():
+    (fold,) = pseudo_novel_configs(CONFIG, ObjectiveConfig(num_folds=1))
+    assert fold.data.pseudo_novel.labeled_per_epoch == "real"
+    assert fold.train == CONFIG.train  # the same rule of convergence, too
+
+
+@pytest.mark.parametrize(("asked", "digit"), [("all_test", 0.002), ("novel", 0.001)])
+def test_pseudo_novel_in_incremental_mode_judges_the_unified_classifier(engine, asked, digit):
+    config = make_config({**CONFIG.model_dump(), "incremental": {"enabled": True}})
+    objective = ObjectiveConfig(num_folds=1, incremental_score=asked)
+    epochs = scores(search_run(config, objective, engine))
+    assert epochs[-1].objective == pytest.approx(0.6 + digit)
+    metric = "all_test.b3_f1" if asked == "all_test" else "novel_test.b3_f1"
+    assert describe(config, objective)["final_metric"] == metric
 
 
 @pytest.mark.parametrize(("size", "hidden_size"), [(1600, None), (0.2, 0.2), (None, None)])
@@ -52,28 +64,6 @@ def test_pseudo_novel_takes_no_count_meant_for_the_real_novel_instances(size, hi
     assert {fold.data.novel_test_size for fold in pseudo_novel_configs(config, ObjectiveConfig())} == {
         hidden_size
     }
-
-
-def test_internal_is_silhouette_times_unchanged_share(engine):
-    run = search_run(CONFIG, ObjectiveConfig(name="internal"), engine)
-    assert [epoch.objective for epoch in scores(run)] == pytest.approx([0, 0, 0.225, 0.3])
-
-
-def test_internal_holds_no_evaluator(engine):
-    run = search_run(CONFIG, ObjectiveConfig(name="internal"), engine)
-    assert isinstance(run, InternalRun)
-    assert set(vars(run)) == {"trainers", "evaluators", "scores"}
-    assert run.evaluators == []
-    assert "evaluator" not in inspect.getsource(InternalRun)
-
-
-@pytest.mark.parametrize(
-    ("silhouette", "change", "score"), [(-0.2, 0.1, 0.0), (None, 0.1, 0.0), (0.4, None, 0.0)]
-)
-def test_internal_where_a_figure_is_absent_or_negative_is_the_floor(silhouette, change, score, engine):
-    run = search_run(CONFIG, ObjectiveConfig(name="internal"), engine)
-    report = type("Report", (), {"silhouette": silhouette, "pseudo_label_change": change})
-    assert run.score(0, report) == score
 
 
 def test_oracle_scores_the_real_test_split(engine):
@@ -89,8 +79,14 @@ def test_oracle_without_gold_is_refused(engine):
 
 
 def test_only_the_oracle_is_stamped():
-    stamps = {name: describe(ObjectiveConfig(name=name))["stamp"] for name in module.DESCRIPTIONS}
-    assert stamps == {"pseudo_novel": None, "internal": None, "oracle": "selected on novel gold labels"}
+    names = ("pseudo_novel", "oracle")
+    stamps = {name: describe(CONFIG, ObjectiveConfig(name=name))["stamp"] for name in names}
+    assert stamps == {"pseudo_novel": None, "oracle": "selected on novel gold labels"}
+
+
+@pytest.mark.parametrize(("read", "said"), [(True, "as many real novel sentences"), (False, "never read")])
+def test_description_says_what_is_read_of_novel_instances(read, said):
+    assert said in describe(CONFIG, ObjectiveConfig(read_novel=read))["description"]
 
 
 def test_final_run_evaluates_its_last_epoch_and_reports_no_objective(engine):

@@ -20,7 +20,7 @@ ASKED = [
         2,
         1,
         3,
-        r"`pseudo_novel` needs 4 known relations, .* but there are 3; set `objective\.name` to internal",
+        r"`pseudo_novel` needs 4 known relations, .* but there are 3; label instances of others",
     ),
 ]
 

@@ -119,7 +119,6 @@ def test_main_sweeps_search_the_five_dimensions(name):
     [
         ({}, "incremental.enabled = false"),
         ({"incremental.enabled": True, "data.known_test_size": 0}, "data.known_test_size = 0"),
-        ({"incremental.enabled": True, "objective.name": "internal"}, "and internal"),
     ],
 )
 def test_second_objective_of_accuracy_that_nobody_measures_is_refused(make_sweep, changes, got):
@@ -172,3 +171,30 @@ def test_search_without_a_budget_has_the_final_ones(make_sweep):
 def test_search_with_a_budget_that_does_not_fit_is_refused(make_sweep, changes, message):
     with pytest.raises(ConfigError, match=message):
         make_sweep(changes)
+
+
+def test_objective_that_is_gone_is_refused_in_a_sentence(make_sweep):
+    with pytest.raises(ConfigError, match=r"is internal, which is gone: .* choose pseudo_novel"):
+        make_sweep({"objective.name": "internal"})
+
+
+def test_objective_as_an_older_version_resolved_it_stays_what_it_was(make_sweep):
+    """Resumed, its trials must be scored as those before were."""
+    older = {"name": "pseudo_novel", "num_relations": 4, "num_folds": 2, "seed": 0, "second": None}
+    objective = make_sweep(objective=older).config.objective
+    assert (objective.labeled_per_epoch, objective.incremental_score) == (None, "novel")
+    again = make_sweep(objective=objective.model_dump(mode="json")).config.objective
+    assert again == objective
+
+
+def test_mode_that_is_searched_needs_one_measure_for_both(make_sweep):
+    space = {"incremental.enabled": {"distribution": "categorical", "choices": [False, True]}}
+    keys = {"search": {"num_trials": 2, "space": space}, "paper": {"incremental.enabled": False}}
+    with pytest.raises(ConfigError, match=r"scored by one measure, but `incremental\.enabled` is searched"):
+        make_sweep(**keys)
+    make_sweep({"objective.incremental_score": "novel"}, **keys)
+
+
+def test_wide_sweep_holds_what_the_paper_did_not_search():
+    space = yaml.safe_load((ROOT / "configs" / "tune" / "wide.yaml").read_text())["search"]["space"]
+    assert {"train.learning_rate", "train.dropout", "train.batch_size", "loss.pretrain_center"} < set(space)

@@ -61,3 +61,16 @@ def test_derive_seed_gives_each_purpose_its_own():
     seeds = {derive_seed(seed, *purpose) for seed in range(5) for purpose in purposes}
     assert len(seeds) == 5 * len(purposes)
     assert all(0 <= seed < 2**32 for seed in seeds)
+
+
+@settings(max_examples=60, deadline=None)
+@given(num_labeled=counts, batch_size=st.integers(2, 25), num_steps=st.integers(1, 30))
+def test_paired_batches_of_so_many_steps_are_full_and_even(num_labeled, batch_size, num_steps):
+    batches = list(
+        paired_batches(num_labeled, 40, batch_size=batch_size, seed=5, epoch=1, num_steps=num_steps)
+    )
+    assert len(batches) == num_steps
+    assert {len(batch.labeled) for batch in batches} == {min(batch_size, num_labeled)}
+    assert {len(batch.unlabeled) for batch in batches} == {min(batch_size, 40)}
+    visits = np.bincount(np.concatenate([batch.labeled for batch in batches]), minlength=num_labeled)
+    assert visits.max() - visits.min() <= 1

@@ -129,6 +129,11 @@ def test_pack_key_tells_what_can_be_stacked(
     joint = trainer_of(config_of())
     joint.run_epoch()
     assert pack_key(joint) != key
+    hidden = [
+        trainer_of(config_of({"data.pseudo_novel": {"num_relations": 2, "labeled_per_epoch": asked}}))
+        for asked in (None, "real")
+    ]
+    assert pack_key(hidden[0]) != pack_key(hidden[1])
 
 
 def test_stack_models_weights_of_members_are_views(

@@ -10,6 +10,7 @@ from rocore.config import override
 from rocore.encoder import native
 from rocore.encoder.tokens import TokenBank, TokenStore
 from rocore.errors import ConfigError, EncoderError
+from rocore.training.steps import batches
 from rocore.training.task import TrainingTask, build_trunk_cache, prepare, resolve_device
 from rocore.training.trainer import Trainer
 
@@ -32,6 +33,30 @@ def test_prepare_in_pseudo_novel_mode_shares_one_pool(config_of, prepared_of):
     assert (task.num_known_relations, task.num_novel_relations) == (2, 2)
     assert sorted(task.rows) == list(range(40))
     assert prepared.evaluator is not None
+
+
+@pytest.mark.parametrize("learning_rate", [1e-4, 1e-2])
+@pytest.mark.parametrize("tolerance", [0.0, 1.0], ids=["to the bound", "converged"])
+def test_hidden_task_trains_as_long_as_the_real_one(
+    config_of, trainer_of, train, monkeypatch, learning_rate, tolerance
+):
+    """As many steps, as many assignments of pseudo labels and the same end: no learning rate gains by its speed."""
+    keys = {"train.learning_rate": learning_rate, "train.max_epochs": 4, "train.convergence_patience": 2}
+    keys |= {"train.convergence_tolerance": tolerance, "incremental.enabled": True}
+    hiding = {"num_relations": 2, "labeled_per_epoch": "real"}
+    assigned, counts = Trainer._assign_pseudo_labels, []
+    monkeypatch.setattr(
+        Trainer, "_assign_pseudo_labels", lambda self: counts.append(self.epoch) or assigned(self)
+    )
+    seen = []
+    for own in ({}, {"data.pseudo_novel": hiding}):
+        counts.clear()
+        trainer = train(trainer_of(config_of({**keys, **own}))).trainer
+        steps = [len(list(batches(trainer.config, trainer.task, epoch))) for epoch in range(2)]
+        moves = {int(state["step"]) for state in trainer.optimizer.state.values()}
+        seen.append((steps, moves, list(counts), trainer.stop_reason))
+    assert seen[0] == seen[1]
+    assert seen[0][3] == ("converged" if tolerance else "max_epochs")
 
 
 def test_training_with_shuffled_gold_is_the_same_to_the_last_bit(config_of, prepared_of, train, outcome):

@@ -57,9 +57,17 @@ def test_contour_picture_of_trials_on_a_line_is_none(tree):
     assert contour_picture(results, importances(results)) is None
 
 
-@pytest.mark.parametrize(("objective", "shown"), [("pseudo_novel", True), ("internal", False)])
+@pytest.mark.parametrize(
+    ("objective", "shown"),
+    [
+        ({"name": "pseudo_novel"}, True),
+        ({"name": "internal"}, False),
+        ({"final_metric": "novel_test.b3_f1"}, True),
+        ({"final_metric": "all_test.absent"}, False),
+    ],
+)
 def test_slices_show_the_final_comparison_where_it_is_the_same_measure(tree, objective, shown):
-    tree["objective"]["name"] = objective
+    tree["objective"] |= objective
     assert ("final B³ F1" in slice_pictures(Results(tree))[0].svg) is shown
 
 
