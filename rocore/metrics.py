@@ -1,5 +1,6 @@
 """Clustering metrics of the paper: B-cubed, V-measure, adjusted Rand index; all invariant to renaming clusters."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,7 +43,8 @@ def b_cubed(gold: ArrayLike, clusters: ArrayLike, others: ArrayLike = ()) -> tup
     if table.size == 0:
         raise ValueError("at least one item must be given, but there is none")
     total = table.sum()
-    num_others = np.equal.outer(np.unique(clusters), np.asarray(others)).sum(1)  # in the order of the columns
+    beside, columns = Counter(np.asarray(others).tolist()), np.unique(clusters).tolist()
+    num_others = np.array([beside[cluster] for cluster in columns])
     precision = float((table**2 / (table.sum(0) + num_others)).sum() / total)
     recall = float((table**2 / table.sum(1, keepdims=True)).sum() / total)
     return precision, recall, 2 * precision * recall / (precision + recall)

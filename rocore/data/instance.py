@@ -181,7 +181,7 @@ class UnlabeledData:
     Attributes:
         source: Pool of sentences with novel relations.
         rows: Those that are used, shape (M,).
-        num_relations: C_u, which is given and not looked up.
+        num_relations: C_u, as on the real split.
     """
 
     source: Source

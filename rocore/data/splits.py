@@ -58,7 +58,7 @@ def count_labeled_per_epoch(corpus: Corpus, config: DataConfig, *, incremental: 
         ConfigError: If a test size isn't a fraction or a whole number.
     """
     asked = config.pseudo_novel.labeled_per_epoch if config.pseudo_novel else None
-    if asked != "real":
+    if not isinstance(asked, str):
         return asked
     num_labeled = corpus.num_labeled_with_hidden
     assert num_labeled is not None

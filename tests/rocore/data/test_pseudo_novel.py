@@ -116,10 +116,9 @@ def test_read_novel_takes_all_where_there_are_fewer(base):
 
 def test_read_novel_with_a_resplit_takes_the_drawn_ones(base):
     keys = {"num_relations": 2, "read_novel": True, "instances_per_relation": 3}
-    resplit = base.model_copy(update={"resplit": {"num_novel_relations": 3, "seed": 1}})
-    config = DataConfig.model_validate(resplit.model_dump() | {"pseudo_novel": keys})
-    plain = load_data(DataConfig.model_validate(resplit.model_dump()))
-    loaded = load_data(config)
+    tree = base.model_dump() | {"resplit": {"num_novel_relations": 3, "seed": 1}}
+    plain = load_data(DataConfig.model_validate(tree))
+    loaded = load_data(DataConfig.model_validate(tree | {"pseudo_novel": keys}))
     positions, relations = loaded.gold.of(loaded.corpus.novel_rows)
     real = np.delete(loaded.corpus.novel_rows, positions)
     assert len(real) == len(relations) == 6
