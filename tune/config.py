@@ -24,7 +24,7 @@ from rocore.config import (
 )
 from rocore.errors import ConfigError
 from tune.reading import read_base, set_below, set_keys, validated
-from tune.sweep_checks import check_budget, check_one_measure, check_second_objective, check_seeds
+from tune.sweep_checks import check_budget, check_second_objective, check_seeds
 
 Value = bool | int | float | str | None
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -295,7 +295,6 @@ def load_sweep(path: Path | str, overrides: Mapping[str, Any] | None = None) -> 
     check_budget(sweep)
     check_seeds(sweep)
     check_second_objective(sweep)
-    check_one_measure(sweep)
     return sweep
 
 

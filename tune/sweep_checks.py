@@ -74,19 +74,3 @@ def check_second_objective(sweep: "Sweep") -> None:
             f"incremental.enabled = {str(base.incremental.enabled).lower()} and data.known_test_size = "
             f"{base.data.known_test_size}; set `overrides: {{incremental.enabled: true}}`, or choose training_seconds"
         )
-
-
-def check_one_measure(sweep: "Sweep") -> None:
-    """Refuse trials that are scored by one measure or another, as their mode is.
-
-    Raises:
-        ConfigError: If they would be.
-    """
-    objective = sweep.config.objective
-    asked = objective.name == "pseudo_novel" and objective.incremental_score == "all_test"
-    if asked and "incremental.enabled" in sweep.config.search.space:
-        raise ConfigError(
-            "all trials must be scored by one measure, but `incremental.enabled` is searched and "
-            "`objective.incremental_score` is all_test, which standard mode doesn't have; set it to novel, or set "
-            "`incremental.enabled` in `overrides`"
-        )

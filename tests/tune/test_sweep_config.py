@@ -187,14 +187,6 @@ def test_objective_as_an_older_version_resolved_it_stays_what_it_was(make_sweep)
     assert again == objective
 
 
-def test_mode_that_is_searched_needs_one_measure_for_both(make_sweep):
-    space = {"incremental.enabled": {"distribution": "categorical", "choices": [False, True]}}
-    keys = {"search": {"num_trials": 2, "space": space}, "paper": {"incremental.enabled": False}}
-    with pytest.raises(ConfigError, match=r"scored by one measure, but `incremental\.enabled` is searched"):
-        make_sweep(**keys)
-    make_sweep({"objective.incremental_score": "novel"}, **keys)
-
-
 def test_wide_sweep_holds_what_the_paper_did_not_search():
     space = yaml.safe_load((ROOT / "configs" / "tune" / "wide.yaml").read_text())["search"]["space"]
     assert {"train.learning_rate", "train.dropout", "train.batch_size", "loss.pretrain_center"} < set(space)
