@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from rocore.errors import CheckpointError
 from tune.config import Dimension, Sweep, Value
-from tune.ledger import Learned, TrialRecord
+from tune.records import Learned, TrialRecord
 from tune.trade_off import directions, values
 
 STATES = {

@@ -13,9 +13,9 @@ import rocore
 from rocore.errors import CheckpointError
 from tune.config import Sweep, load_sweep
 from tune.journal import FILE, Event, read_events
-from tune.ledger import Records
 from tune.optuna_study import Study, quiet_optuna
 from tune.ray_scheduler import make_scheduler
+from tune.records import Records
 from tune.simulation import Method, compare_methods, ray_trial
 from tune.space import joint_budget
 from tune.surrogate import Curve, Surrogate

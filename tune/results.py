@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from tune.config import Sweep
-from tune.ledger import TrialRecord, timestamp
+from tune.ledger import timestamp
 from tune.objective import describe
 from tune.preparation import Facts
+from tune.records import TrialRecord
 from tune.reevaluation import rank
 from tune.space import joint_budget
 from tune.trade_off import describe_trade_off

@@ -6,7 +6,7 @@ from typing import Any
 
 from rocore.config import Config, override
 from tune.config import ResourcesConfig, Sweep, Value
-from tune.ledger import TrialRecord
+from tune.records import TrialRecord
 from tune.repetitions import run_name
 from tune.space import trunk_configs
 

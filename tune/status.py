@@ -11,8 +11,8 @@ from typing import Any
 from rocore.errors import CheckpointError
 from tune.config import Sweep, load_sweep
 from tune.journal import FILE
-from tune.ledger import TrialRecord, read_records
 from tune.plan import count_race_runs
+from tune.records import TrialRecord, read_records
 from tune.reevaluation import rank
 from tune.sweep_directory import check_is_sweep
 

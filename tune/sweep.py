@@ -13,9 +13,10 @@ from tune import racing, reevaluation
 from tune.config import Sweep, Value, load_sweep
 from tune.decision import Decision, compared_configurations, decide, decide_without_race, describe_decision
 from tune.interruption import stoppable
-from tune.ledger import Ledger, Listener, TrialRecord
+from tune.ledger import Ledger, Listener
 from tune.preparation import Facts, prepare_sweep
 from tune.progress import Progress
+from tune.records import TrialRecord
 from tune.remote.sweep import RemoteSweep, opened
 from tune.results import results_tree, write_reports
 from tune.resumption import load_begun

@@ -14,7 +14,7 @@ from tune.checkpoints import Checkpoints, LocalCheckpoints, StoredCheckpoints
 from tune.journal import FILE, Journal, has_trials
 
 if TYPE_CHECKING:
-    from tune.ledger import TrialRecord
+    from tune.records import TrialRecord
 
 FOLDERS = {"search": "trials", "race": "race", "final": "final"}
 """Folder of the sweep directory, by role."""

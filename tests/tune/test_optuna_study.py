@@ -5,8 +5,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from rocore.errors import CheckpointError
 from tune import optuna_study
 from tune.config import Dimension
-from tune.ledger import TrialRecord
 from tune.optuna_study import Study, StudyMirror, distributions, make_sampler, quiet_optuna, seed_of
+from tune.records import TrialRecord
 
 
 @pytest.fixture
