@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from typing import Any, Protocol, Self
 
 from rocore.errors import CheckpointError
+from tune.config import Value
 from tune.journal import FILE, Event, Journal, Sink
-from tune.records import Learned, Records, State, TrialRecord, take_in
+from tune.records import Learned, LimitReached, Records, State, TrialRecord, take_in
 from tune.sweep_directory import SweepDirectory
 
 MAX_LOST_PROCESSES = 2
@@ -92,6 +93,7 @@ class Ledger:
                 role=record.role,
                 seed=record.seed,
                 params=record.params,
+                **({} if record.added is None else {"added": record.added}),
             )
 
     def start(self, record: TrialRecord) -> TrialRecord:
@@ -152,6 +154,28 @@ class Ledger:
         kept = {"trial": record.name, "params": record.params, "state": record.state}
         self._write("learn", sweep=sweep, **kept, **record.curve[-1])
         return self.state.learned[-1]
+
+    def hold(self, gpus: float, num_packs: int) -> None:
+        """Note what the search holds in this session: GPUs of a trial, or of each of its packs."""
+        self._write("hold", gpus=gpus, packs=num_packs)
+
+    def reach(self, limit: LimitReached) -> None:
+        """Note, once, that a limit has ended the search."""
+        if self.state.limit is None or (self.state.limit.key, self.state.limit.most) != (
+            limit.key,
+            limit.most,
+        ):
+            self._write("limit", key=limit.key, most=limit.most, used=round(limit.used, 6))
+
+    def add(self, params: Mapping[str, Value]) -> None:
+        """Note a point of the user's own, to be tried first."""
+        self._write("add", params=dict(params))
+
+    def change_space(self, before: Mapping[str, Any], space: Mapping[str, Any]) -> None:
+        """Note what is searched from now on, where it isn't what was."""
+        known = before if self.state.space is None else self.state.space
+        if self.records and known != space:
+            self._write("space", before=dict(known), space=dict(space))
 
     def close(self) -> None:
         """Let another process run this sweep."""

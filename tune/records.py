@@ -14,6 +14,10 @@ from tune.journal import FILE, Event, read_events
 State = str
 """running, complete, pruned or failed."""
 PAPER = "paper"
+PAUSES = ("begin", "session", "settle", "add", "space")
+"""Events before which no trial was running."""
+OF_SEARCH = ("learn", "hold", "limit")
+"""Events of the search that belong to no trial of it."""
 
 
 def outcome(result: Mapping[str, Any] | None, error: bool = False) -> State:
@@ -46,6 +50,8 @@ class TrialRecord:
     """Processes that it has been given; each has a folder of its own."""
     num_lost: int = 0
     """Processes lost since its last epoch, but for those that went with their node."""
+    added: int | None = None
+    """Which of the user's own points it is, from 0; None: it was proposed."""
 
     @property
     def is_paper(self) -> bool:
@@ -75,6 +81,7 @@ class TrialRecord:
             "objective": self.objective,
             "state": self.state,
             "is_paper": self.is_paper,
+            "is_added": self.added is not None,
             "epochs": self.epochs,
             "seconds": self.seconds,
             "error": self.error,
@@ -98,6 +105,21 @@ class Learned:
     before: int
 
 
+@dataclass(frozen=True)
+class LimitReached:
+    """A limit that ended the search.
+
+    Attributes:
+        key: Of `search`.
+        most: Its value.
+        used: What was counted, in its unit.
+    """
+
+    key: str
+    most: float
+    used: float
+
+
 class Records:
     """What the events of a journal add up to.
 
@@ -107,6 +129,12 @@ class Records:
         by_name: Every trial.
         seconds: Time that passed between events, by role; pauses between sessions don't count.
         learned: What the search has heard of other sweeps, in its order.
+        added: The user's own points, in their order, tried yet or not.
+        limit: What ended the search last; None: no limit has.
+        space: What is searched since an extension changed it; None before.
+        spaces: What was searched before each change, and how many trials had been proposed by then.
+        num_without_gain: Trials of the search that ended well since the last complete one that was the best so far.
+        last_at: Time of the last event, in seconds since 1970.
         history: How often the sweep was begun or resumed, how many processes of its trials were lost, and of how many
             trials of other sweeps it learned.
     """
@@ -118,7 +146,14 @@ class Records:
         self.learned: list[Learned] = []
         self.seconds: Counter[str] = Counter()
         self.history: Counter[str] = Counter(sessions=0, lost_processes=0, lost_with_node=0, learned=0)
-        self._last = 0.0
+        self.added: list[dict[str, Value]] = []
+        self.limit: LimitReached | None = None
+        self.space: dict[str, Any] | None = None
+        self.spaces: list[tuple[int, dict[str, Any]]] = []
+        self.num_without_gain = 0
+        self.last_at = 0.0
+        self._best: float | None = None
+        self._held = _Held()
 
     def of(self, role: str) -> list[TrialRecord]:
         """Return the records of a role, by number and name."""
@@ -129,26 +164,58 @@ class Records:
         """Return how many trials of a role there are, in every state."""
         return sum(record.role == role for record in self.by_name.values())
 
+    @property
+    def waiting_added(self) -> list[int]:
+        """The user's own points that haven't been tried, by their places in `added`."""
+        tried = {record.added for record in self.by_name.values()}
+        return [index for index in range(len(self.added)) if index not in tried]
+
+    def gpu_seconds(self, gpus_per_trial: float, since: float = 0.0) -> float:
+        """Return the GPUs that trials of the search have held, times seconds.
+
+        Args:
+            gpus_per_trial: Of sessions of older versions, whose journals don't tell it.
+            since: Seconds since the last event, for those that hold some now.
+        """
+        return self._held.gpu_seconds(gpus_per_trial, since)
+
     def apply(self, event: Event) -> None:
         """Take one event in."""
         kind, at = event["event"], float(event["at"])
+        if kind not in PAUSES:
+            self._held.pass_time(at - self.last_at)
         if kind == "begin":
             self.begin, self.precision, self.learned = event, None, []
         elif kind == "ask":
             names = ("name", "number", "params", "role", "seed")
-            self.by_name[event["name"]] = TrialRecord(**{name: event[name] for name in names})
+            given = {name: event[name] for name in names}
+            self.by_name[event["name"]] = TrialRecord(**given, added=event.get("added"))
         elif kind == "session":
             self.history["sessions"] += 1
+            self._held.end_session()
         elif kind == "settle":
             self.precision = event["precision"]
-        elif kind == "learn":
-            self._learn(event)
+        elif kind in ("learn", "hold", "limit", "add", "space"):
+            getattr(self, f"_{kind}")(event)
         else:
             getattr(self, f"_{kind}")(self.by_name[event["name"]], event)
-        if kind not in ("begin", "session", "settle"):
-            role = "search" if kind == "learn" else self.by_name[event["name"]].role
-            self.seconds[role] += at - self._last  # type: ignore[assignment]
-        self._last = at
+        if kind not in PAUSES:
+            role = "search" if kind in OF_SEARCH else self.by_name[event["name"]].role
+            self.seconds[role] += at - self.last_at  # type: ignore[assignment]
+        self.last_at = at
+
+    def _hold(self, event: Event) -> None:
+        self._held.share, self._held.packs = float(event["gpus"]), int(event["packs"])
+
+    def _limit(self, event: Event) -> None:
+        self.limit = LimitReached(event["key"], float(event["most"]), float(event["used"]))
+
+    def _add(self, event: Event) -> None:
+        self.added.append(dict(event["params"]))
+
+    def _space(self, event: Event) -> None:
+        self.spaces.append((self.count("search"), event["before"]))
+        self.space = event["space"]
 
     def _learn(self, event: Event) -> None:
         row = {key: event[key] for key in ("epoch", "phase", "objective", "seconds")}
@@ -165,6 +232,8 @@ class Records:
 
     def _start(self, record: TrialRecord, _event: Event) -> None:
         record.num_starts += 1
+        if record.role == "search":
+            self._held.names.add(record.name)
 
     def _report(self, record: TrialRecord, event: Event) -> None:
         record.curve.append({key: event[key] for key in ("epoch", "phase", "objective", "seconds")})
@@ -177,13 +246,64 @@ class Records:
         # Journals of older versions don't say it.
         with_node = bool(event.get("with_node", False))
         record.num_lost += not with_node
+        self._held.names.discard(record.name)
         self.history.update(lost_processes=1, lost_with_node=int(with_node))
         record.error = event["error"]
 
     def _end(self, record: TrialRecord, event: Event) -> None:
         record.state, record.error = event["state"], event["error"]
+        self._held.names.discard(record.name)
         if record.state == "failed":
             record.objective = record.metrics = None
+        elif record.role == "search":
+            self._count_gain(record)
+
+    def _count_gain(self, record: TrialRecord) -> None:
+        """Count from the first complete trial on; a stopped one is no gain, nor is a failed one a trial without."""
+        score = record.objective or 0.0
+        if record.state == "complete" and (self._best is None or score > self._best):
+            self._best, self.num_without_gain = score, 0
+        elif self._best is not None:
+            self.num_without_gain += 1
+
+
+class _Held:
+    """The GPUs that trials of the search hold, from the start of each process to its end; a kill ends all of them.
+
+    A pack holds its share while any trial runs, full or not.
+    """
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.share: float | None = None
+        """Of a trial, or of a pack; None where the journal doesn't tell."""
+        self.packs = 0
+        """How many there are; 0: trials hold a share each."""
+        self._seconds: dict[float | None, float] = {}
+        """That shares were held for, by their size."""
+
+    def pass_time(self, seconds: float) -> None:
+        """Count what is held."""
+        held = self._seconds.get(self.share, 0.0)
+        self._seconds[self.share] = held + seconds * self._num_shares
+
+    def end_session(self) -> None:
+        """Nothing is held."""
+        self.names.clear()
+        self.share, self.packs = None, 0
+
+    def gpu_seconds(self, gpus_per_trial: float, since: float) -> float:
+        """See `Records.gpu_seconds`."""
+        now = {self.share: since * self._num_shares}
+        return sum(
+            (gpus_per_trial if share is None else share) * seconds
+            for table in (self._seconds, now)
+            for share, seconds in table.items()
+        )
+
+    @property
+    def _num_shares(self) -> int:
+        return (self.packs or len(self.names)) if self.names else 0
 
 
 def read_records(directory: Path) -> Records:

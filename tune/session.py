@@ -10,8 +10,8 @@ from tune.journal import FILE
 from tune.ledger import Ledger
 from tune.records import read_records
 from tune.resumption import check_unchanged, resumable
+from tune.sweep_directory import CONFIG
 
-CONFIG = "config.yaml"
 Echo = Callable[[str], None]
 
 

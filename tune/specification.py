@@ -51,6 +51,7 @@ def record_of(spec: Mapping[str, Any]) -> TrialRecord:
         params=dict(spec["params"]),
         role=spec["role"],
         seed=spec["seed"],
+        added=spec.get("added"),
     )
 
 
