@@ -24,7 +24,7 @@ from rocore.config import (
 )
 from rocore.errors import ConfigError
 from tune.reading import read_base, set_below, set_keys, validated
-from tune.sweep_checks import check_budget, check_limits, check_second_objective, check_seeds
+from tune.sweep_checks import check_budget, check_limits, check_second_objective, check_seeds, check_startup
 
 Value = bool | int | float | str | None
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -64,6 +64,9 @@ class SearchConfig(Section):
     searcher: Literal["tpe", "gp", "random"] = "tpe"
     """Optuna's sampler. gp (a Gaussian process) learns from complete trials alone, so that it wants scheduler `none`;
     tpe learns from stopped ones too."""
+    startup: Literal["random", "sobol"] = "random"
+    """How tpe and gp draw before they learn, until ten trials have ended well (of gp's, complete ones). sobol: spread
+    evenly over the space, by a scrambled Sobol sequence that `seed` scrambles."""
     space: dict[str, Dimension]
     """Searched RoCORE keys, dotted."""
     others: tuple[Place, ...] = ()
@@ -274,6 +277,7 @@ def load_sweep(path: Path | str, overrides: Mapping[str, Any] | None = None) -> 
     check_seeds(sweep)
     check_second_objective(sweep)
     check_limits(sweep)
+    check_startup(sweep)
     return sweep
 
 

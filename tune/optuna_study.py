@@ -24,6 +24,7 @@ from rocore.errors import CheckpointError
 from tune.config import Dimension, Sweep, Value
 from tune.records import Learned, TrialRecord
 from tune.space import is_inside
+from tune.startup import startup_point
 from tune.trade_off import directions, values
 
 STATES = {
@@ -33,6 +34,8 @@ STATES = {
     "failed": TrialState.FAIL,
 }
 
+NUM_STARTUP = 10
+"""Optuna's own number for both samplers: until as many trials have ended they draw at random."""
 MIRROR_SHARE = 0.1
 """Of a sweep's time, for study.db."""
 MIRROR_SLICE_S = 0.5
@@ -100,6 +103,8 @@ class Study:
         number = len(self._positions)
         config = self.sweep.config
         given = self.sweep.paper if number == 0 else params
+        if given is None and self._is_starting_evenly:
+            given = startup_point(config.search.space, config.seed, number)
         if given is not None:
             self.optuna.enqueue_trial(dict(given))
         self.optuna.sampler = make_sampler(
@@ -144,6 +149,17 @@ class Study:
             intermediate_values={row["epoch"]: row["objective"] for row in record.curve if self._has_curves},
             user_attrs=attributes | ({"error": record.error} if record.state == "failed" else {}),
         )
+
+    @property
+    def _is_starting_evenly(self) -> bool:
+        """Whether points are spread evenly, as Optuna would still draw at random."""
+        search = self.sweep.config.search
+        if search.startup == "random" or search.searcher == "random":
+            return False
+        states = (
+            (TrialState.COMPLETE,) if search.searcher == "gp" else (TrialState.COMPLETE, TrialState.PRUNED)
+        )
+        return len(self.optuna.get_trials(deepcopy=False, states=states)) < NUM_STARTUP
 
     @property
     def _has_curves(self) -> bool:

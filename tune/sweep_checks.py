@@ -77,6 +77,20 @@ def check_second_objective(sweep: "Sweep") -> None:
         )
 
 
+def check_startup(sweep: "Sweep") -> None:
+    """Refuse a start of a search that never learns.
+
+    Raises:
+        ConfigError: If there is one.
+    """
+    search = sweep.config.search
+    if search.startup == "sobol" and search.searcher == "random":
+        raise ConfigError(
+            "`search.startup` sobol is for searchers that learn, tpe and gp, but `search.searcher` is random; choose "
+            "one of them, or leave `search.startup` out"
+        )
+
+
 def check_limits(sweep: "Sweep") -> None:
     """Refuse limits of the search that can never act.
 

@@ -115,8 +115,8 @@ def test_space_written_down_by_an_extension_that_was_killed_at_once_is_taken_bac
         ),
         (
             {"loss.use_center": {"distribution": "categorical", "choices": [True]}},
-            {"paper.loss.use_center": True},
-            "must search the keys that it began with|must compute what it began to",
+            {},
+            "must search the keys that it began with, but loss.use_center isn't one",
         ),
         ({}, {"search.num_trials": 9}, "`search.num_trials` is set, too"),
         ({}, {"train.learning_rate": 1e-3}, "must compute what it began to, but `train.learning_rate`"),
@@ -141,7 +141,7 @@ def test_extension_keeps_the_longest_trial_and_the_space_of_a_shared_study(make_
     }
     without.run(make_sweep(search={"num_trials": 2, "space": space}, paper=paper))
     longer = {"train.max_epochs": {"distribution": "integer", "low": 2, "high": 5}}
-    with pytest.raises(ConfigError, match="must keep the longest trial, .* would reach 5 instead of 4"):
+    with pytest.raises(ConfigError, match=r"must keep the longest trial, .* would reach 5 instead of 4"):
         without.resume(num_more=2, space=longer)
     config = without.out / "config.yaml"
     config.write_text(config.read_text().replace("others: []", "others: [/elsewhere]"))

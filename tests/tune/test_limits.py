@@ -9,6 +9,7 @@ from rocore.commands.main import main
 from rocore.errors import ConfigError, SweepInterrupted
 from tune.advice import advise
 from tune.journal import read_events
+from tune.limits import find_reached
 from tune.records import LimitReached, Records, read_records
 from tune.replay import check_record
 from tune.report.results import Results
@@ -41,9 +42,8 @@ def limits_noted(without):
 def test_search_ends_by_its_hours_lets_running_trials_finish_and_goes_on_to_the_comparison(
     make_sweep, without
 ):
-    # Two at a time, four minutes each: at minute 8 four have ended, and two more have begun.
+    # Two at a time, four minutes each: at minute 8 the last two begin, and at minute 12 none.
     without.workers = 2
-    said = []
     sweep = make_sweep({**NO_STOPS, "search.num_trials": 9, "search.max_hours": 9 * MINUTES})
     without.run(sweep)
     assert [(trial["state"], trial["epochs"]) for trial in trials(without)] == [("complete", EPOCHS)] * 6
@@ -54,7 +54,6 @@ def test_search_ends_by_its_hours_lets_running_trials_finish_and_goes_on_to_the_
     }
     assert json.loads((without.out / "results.json").read_text())["status"] == "complete"
     assert len(limits_noted(without)) == 1
-    assert not said
 
 
 @pytest.mark.parametrize("epochs", [1, 4, 5, 7])
@@ -124,17 +123,12 @@ def test_search_ends_after_trials_without_a_gain_and_stays_so_when_a_later_one_g
     assert search_of(without)["ended_by"] == {"key": "stop_after", "most": 3.0, "used": 3.0}
 
 
-def test_search_that_ended_is_not_begun_again_by_a_gain_of_a_trial_that_still_ran(make_sweep, without):
-    # Of two at a time, the last one ends after the limit, and is the best.
-    without.workers = 2
-    scores = [0.5, 0.1, 0.1, 0.9]
-    without.score = lambda spec: scores[min(spec["number"], 3)] if spec["role"] == "search" else 0.5
-    sweep = make_sweep({**NO_STOPS, "search.num_trials": 12, "search.stop_after": 1})
-    without.run(sweep)
-    number = len(trials(without))
-    assert number < 12
-    without.resume()
-    assert len(trials(without)) == number
+def test_search_that_ended_is_not_begun_again_by_a_gain_of_a_trial_that_still_ran(make_sweep):
+    sweep, records = make_sweep({"search.stop_after": 2}), Records()
+    records.apply({"event": "limit", "at": 0.0, "key": "stop_after", "most": 2, "used": 2})
+    assert records.num_without_gain == 0
+    assert find_reached(sweep, records) == LimitReached("stop_after", 2, 2)
+    assert find_reached(make_sweep({"search.stop_after": 3}), records) is None
 
 
 def count(*ends):

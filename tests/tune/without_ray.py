@@ -31,6 +31,22 @@ class Clock:
         return self.now
 
 
+class NoCurves:
+    """Stands for TensorBoard's."""
+
+    def __init__(self, directory):
+        pass
+
+    def started(self, record):
+        pass
+
+    def advanced(self, record, scalars):
+        pass
+
+    def ended(self, record):
+        pass
+
+
 class WithoutRay:
     """Runs sweeps; `stop_after` lets so many epochs pass and then interrupts, `workers` trials train in turn."""
 
@@ -52,24 +68,26 @@ class WithoutRay:
         if searcher.role == "search":
             ledger.hold(sweep.config.resources.gpus_per_trial, 0)
         running = {}
-        while True:
-            for worker in range(self.workers):
-                asked = None if worker in running else searcher.suggest(str(worker))
-                if isinstance(asked, dict):
-                    running[worker] = asked["spec"]
-                    if not isinstance(scheduler, FirstCome):
-                        scheduler.on_trial_add(None, ray_trial(asked["spec"]["name"]))
-            if not running:
-                return
-            if searcher.role == "search":
+        while self._give(running, searcher, scheduler):
+            if searcher.role == "search" and self.epochs_left is not None:
                 if self.epochs_left == 0:
                     raise KeyboardInterrupt
-                self.epochs_left = None if self.epochs_left is None else self.epochs_left - 1
+                self.epochs_left -= 1
             self.clock.now += MINUTE
             for worker, spec in list(running.items()):
                 if self._advance(ledger, spec, scheduler):
                     del running[worker]
                     searcher.on_trial_complete(str(worker), self._last)
+
+    def _give(self, running, searcher, scheduler):
+        """Give each idle worker a trial, as long as there are any; tell whether any runs."""
+        for worker in set(range(self.workers)) - set(running):
+            asked = searcher.suggest(str(worker))
+            if isinstance(asked, dict):
+                running[worker] = asked["spec"]
+                if not isinstance(scheduler, FirstCome):
+                    scheduler.on_trial_add(None, ray_trial(asked["spec"]["name"]))
+        return bool(running)
 
     def _advance(self, ledger, spec, scheduler):
         epoch = ledger.records[spec["name"]].epochs + 1
@@ -98,6 +116,7 @@ def take_ray_out(monkeypatch, out):
     monkeypatch.setattr("tune.limits.time", clock)
     monkeypatch.setattr("tune.ray_backend.ray_session", no_session)
     monkeypatch.setattr("tune.ray_backend._fit", without.fit)
-    # Pictures take longer than all the rest.
+    # Pictures take longer than all the rest; curves stay open at an interrupt, whose process goes on here.
     monkeypatch.setattr("tune.sweep.write_reports", lambda *_: None)
+    monkeypatch.setattr("tune.curves.CurveLogger", NoCurves)
     return without
