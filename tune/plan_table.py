@@ -70,7 +70,9 @@ def _limits(plan: Plan) -> str:
     given = ", ".join(f"search.{key} = {most:g}" for key, most in plan.limits.items())
     if plan.ended_by is not None:
         return f"{given}; search.{plan.ended_by} ends it after about {plan.num_expected} of {plan.num_trials} trials"
-    return f"{given}; all {plan.num_trials} trials are expected to fit into what time they leave"
+    if set(plan.limits) == {"stop_after"}:
+        return given
+    return f"{given}; all {plan.num_trials} trials are expected to fit into that"
 
 
 def _at_once(plan: Plan) -> str:
