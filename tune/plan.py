@@ -123,10 +123,8 @@ def make_plan(sweep: Sweep, costs: Sequence[EncoderCost], num_concurrent: int) -
     final    = (top_k + 1) * seeds * (setup + pre-training + all joint epochs of `train.max_epochs`)
     wall     = training / trials at once, but at least one whole trial
 
-    Where a limit of time ends the search, the share of it that begins by then counts, but at least one whole trial.
-
-    Every output layer is taken to be drawn equally often, no run to converge before its last epoch, and a pack to take
-    as long as its trials one after the other, as it does on CPUs.
+    Of a search that a limit of time ends, the share until then counts. Every output layer is taken to be drawn equally
+    often, no run to converge before its last epoch, and a pack to take as long as its trials one after the other.
     """
     config, resources, pack = sweep.config, sweep.config.resources, sweep.config.trial.pack
     num_trials, num_pretrain = config.search.num_trials, sweep.base.train.pretrain_epochs
@@ -147,9 +145,6 @@ def make_plan(sweep: Sweep, costs: Sequence[EncoderCost], num_concurrent: int) -
     race_run_s = whole_trial_s / fmean(cost.num_folds for cost in costs)
     num_final_runs = (config.reevaluation.top_k + 1) * config.reevaluation.num_seeds
     final_run_s = max(_run_s(cost.final, num_pretrain, final_epochs) for cost in costs)
-    trial_memory = max(
-        cost.search.memory_bytes + (cost.num_folds - 1) * cost.search.model_bytes for cost in costs
-    )
     busy_s = search_s + num_race_runs * race_run_s + num_final_runs * final_run_s
     return Plan(
         num_trials=num_trials,
@@ -173,8 +168,8 @@ def make_plan(sweep: Sweep, costs: Sequence[EncoderCost], num_concurrent: int) -
         out_bytes=_out_bytes(
             sweep, costs, num_concurrent * pack, num_trials + num_race_runs + num_final_runs
         ),
-        trial_memory_bytes=trial_memory,
-        memory_bytes=trial_memory * num_concurrent * pack,
+        trial_memory_bytes=_trial_bytes(costs),
+        memory_bytes=_trial_bytes(costs) * num_concurrent * pack,
         num_expected=max(1, round(share * num_trials)),
         ended_by=ended_by,
         limits={key: most for key in LIMITS if (most := getattr(config.search, key)) is not None},
@@ -260,6 +255,11 @@ def _layers(costs: Sequence[EncoderCost]) -> "list[LayerPlan]":
         for cost in costs
         for r, epoch in cost.search.epochs.items()
     ]
+
+
+def _trial_bytes(costs: Sequence[EncoderCost]) -> int:
+    """Return the main memory of one trial."""
+    return max(cost.search.memory_bytes + (cost.num_folds - 1) * cost.search.model_bytes for cost in costs)
 
 
 def _trunk_s(cost: EncoderCost) -> float:

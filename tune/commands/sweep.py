@@ -127,17 +127,10 @@ def sweep(
     from rocore.config import read_yaml
     from tune.remote.copy import has_tried
 
-    if sum(source is not None for source in (config, resume, extend, replay)) != 1:
-        raise click.UsageError("one of CONFIG, --resume DIR, --extend N DIR and --replay DIR must be given")
-    if config is None and (out is not None or sequential or dry_run or go_on or (overrides and replay)):
-        raise click.UsageError(
-            "--resume, --extend and --replay take a sweep as it is, without --out, --sequential, --continue or "
-            "--dry-run, and --replay without --set"
-        )
-    if space is not None and extend is None:
-        raise click.UsageError(
-            "--space says what the trials of --extend N DIR are drawn from, and needs that"
-        )
+    begins = out is not None or sequential or dry_run or go_on
+    _check_source(
+        config, resume, extend, replay, begins=begins, sets=bool(overrides), space=space is not None
+    )
     if config is not None:
         out = out or Path("sweeps") / config.stem
         if go_on and has_tried(out):
@@ -150,6 +143,30 @@ def sweep(
         num_more, directory = extend or (0, resume)
         assert directory is not None
         _go_on(directory, overrides, num_more, None if space is None else read_yaml(space))
+
+
+def _check_source(
+    config: Path | None,
+    resume: Path | str | None,
+    extend: tuple[int, Path | str] | None,
+    replay: Path | None,
+    *,
+    begins: bool,
+    sets: bool,
+    space: bool,
+) -> None:
+    """Refuse no sweep or several, and options that belong to another one's start."""
+    if sum(source is not None for source in (config, resume, extend, replay)) != 1:
+        raise click.UsageError("one of CONFIG, --resume DIR, --extend N DIR and --replay DIR must be given")
+    if config is None and (begins or (sets and replay)):
+        raise click.UsageError(
+            "--resume, --extend and --replay take a sweep as it is, without --out, --sequential, --continue or "
+            "--dry-run, and --replay without --set"
+        )
+    if space and extend is None:
+        raise click.UsageError(
+            "--space says what the trials of --extend N DIR are drawn from, and needs that"
+        )
 
 
 def _begin(
