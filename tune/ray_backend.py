@@ -175,10 +175,13 @@ def search(
 
 
 def has_room(sweep: Sweep, ledger: Ledger) -> bool:
-    """Tell whether the searcher may propose another trial; note a limit that keeps it from doing so."""
+    """Tell whether the searcher may propose another trial; note a limit that keeps it from doing so.
+
+    The paper's configuration, the first of all, is tried in any case.
+    """
     proposed = sum(record.added is None for record in ledger.of("search"))
-    if proposed >= sweep.config.search.num_trials:
-        return False
+    if proposed == 0 or proposed >= sweep.config.search.num_trials:
+        return not proposed
     reached = search_now(sweep, ledger.state)
     if reached is not None:
         ledger.reach(reached)

@@ -28,6 +28,7 @@ def test_search_killed_given_a_trial_and_ended_by_a_limit_is_compared_and_replay
     trials = results["search"]["trials"]
     assert results["search"]["ended_by"]["key"] == "stop_after"
     assert len(trials) < 40
+    assert [(e["gpus"], e["packs"]) for e in events if e["event"] == "hold"] == [(0.0, 0)] * 2
     assert [trial["params"] for trial in trials if trial["is_added"]] == [point]
     # The best there is.
     assert results["search"]["best_trial"] == next(trial["number"] for trial in trials if trial["is_added"])

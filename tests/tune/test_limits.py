@@ -56,6 +56,12 @@ def test_search_ends_by_its_hours_lets_running_trials_finish_and_goes_on_to_the_
     assert len(limits_noted(without)) == 1
 
 
+def test_search_with_next_to_no_time_tries_the_papers_configuration(make_sweep, without):
+    without.run(make_sweep({**NO_STOPS, "search.max_hours": 1e-9}))
+    assert [trial["state"] for trial in trials(without)] == ["complete"]
+    assert json.loads((without.out / "results.json").read_text())["status"] == "complete"
+
+
 @pytest.mark.parametrize("epochs", [1, 4, 5, 7])
 def test_hours_count_over_interruptions_and_not_the_pauses_between(make_sweep, without, epochs):
     without.epochs_left = epochs
