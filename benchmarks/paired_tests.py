@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from tune.config import RacingConfig
-from tune.ledger import PAPER
 from tune.racing import standing
+from tune.records import PAPER
 from tune.statistics import Comparison, compare, detectable_difference, holm
 
 LEVEL = 0.05

@@ -74,6 +74,11 @@ def _numbers(sweep: Sweep) -> Iterator[str]:
             f"`search.searcher` tpe draws at random until {RANDOM_TRIALS} trials have ended, so that a search of "
             f"{search.num_trials} learns nothing; raise `search.num_trials`"
         )
+    if search.searcher == "tpe" and search.stop_after is not None and search.stop_after < RANDOM_TRIALS:
+        yield (
+            f"`search.stop_after` = {search.stop_after} may end the search before tpe has learnt anything: it draws at "
+            f"random until {RANDOM_TRIALS} trials have ended; set it to at least {RANDOM_TRIALS}"
+        )
     if sweep.config.objective.second and sweep.config.scheduler.name == "asha":
         yield (
             "trials that are stopped early have no second objective (`objective.second`), so that the searcher learns "

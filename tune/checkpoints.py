@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from rocore import Storage
-    from tune.ledger import TrialRecord
+    from tune.records import TrialRecord
 
 KEPT_WHILE_RUNNING = 2
 """The one before the newest serves where the newest is torn."""

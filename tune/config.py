@@ -24,7 +24,7 @@ from rocore.config import (
 )
 from rocore.errors import ConfigError
 from tune.reading import read_base, set_below, set_keys, validated
-from tune.sweep_checks import check_budget, check_second_objective, check_seeds
+from tune.sweep_checks import check_budget, check_limits, check_second_objective, check_seeds, check_startup
 
 Value = bool | int | float | str | None
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -53,13 +53,24 @@ class SearchConfig(Section):
     """What is searched, and how new configurations are proposed."""
 
     num_trials: Count = 24
-    """Trials in all, the paper's configuration included."""
+    """Trials in all, the paper's configuration included; those of `rocore sweep add` come on top."""
+    max_hours: Positive | None = None
+    """Hours of the search, over all its sessions, after which no trial begins; those that run go on to their ends.
+    Null: no limit."""
+    max_gpu_hours: Positive | None = None
+    """The same, by the hours that trials of the search hold GPUs, times `resources.gpus_per_trial`."""
+    stop_after: Count | None = None
+    """Trials in a row, complete or stopped early, that bring no better objective; after as many, no trial begins.
+    Counted from the first complete trial on, in the order of their ends. Null: no limit."""
     max_epochs: Count | None = None
     """Joint epochs of a trial of search or race, at most. Null: `train.max_epochs`, which bounds the runs of the final
     comparison."""
     searcher: Literal["tpe", "gp", "random"] = "tpe"
     """Optuna's sampler. gp (a Gaussian process) learns from complete trials alone, so that it wants scheduler `none`;
     tpe learns from stopped ones too."""
+    startup: Literal["random", "sobol"] = "random"
+    """How tpe and gp draw before they learn, until ten trials have ended well (of gp's, complete ones). sobol: spread
+    evenly over the space, by a scrambled Sobol sequence that `seed` scrambles."""
     space: dict[str, Dimension]
     """Searched RoCORE keys, dotted."""
     others: tuple[Place, ...] = ()
@@ -295,6 +306,8 @@ def load_sweep(path: Path | str, overrides: Mapping[str, Any] | None = None) -> 
     check_budget(sweep)
     check_seeds(sweep)
     check_second_objective(sweep)
+    check_limits(sweep)
+    check_startup(sweep)
     return sweep
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
-from tune.ledger import TrialRecord
+from tune.records import TrialRecord
 from tune.tensorboard import TrialLogger
 
 

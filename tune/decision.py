@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tune.config import Value
-from tune.ledger import PAPER, TrialRecord
 from tune.racing import PAIRS, Scores, Standing, row_of
+from tune.records import PAPER, TrialRecord
 from tune.reevaluation import name_of, rank
 from tune.statistics import CONFIDENCE, Comparison, as_json, compare, corrected, figures_text, pairs_to_decide
 

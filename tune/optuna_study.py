@@ -22,7 +22,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from rocore.errors import CheckpointError
 from tune.config import Dimension, Sweep, Value
-from tune.ledger import Learned, TrialRecord
+from tune.records import Learned, TrialRecord
+from tune.space import is_inside
+from tune.startup import startup_point
 from tune.trade_off import directions, values
 
 STATES = {
@@ -32,6 +34,8 @@ STATES = {
     "failed": TrialState.FAIL,
 }
 
+NUM_STARTUP = 10
+"""Optuna's own number for both samplers: until as many trials have ended they draw at random."""
 MIRROR_SHARE = 0.1
 """Of a sweep's time, for study.db."""
 MIRROR_SLICE_S = 0.5
@@ -61,8 +65,8 @@ class Study:
         self.distributions = distributions(sweep.config.search.space)
         self._objective = sweep.config.objective
         self.optuna = optuna.create_study(directions=directions(self._objective), study_name=name)
-        self._positions: list[int] = []
-        """Where the sweep's own trials are in Optuna's study, by number."""
+        self._positions: list[int | None] = []
+        """Where the sweep's own trials are in Optuna's study, by number; None: outside the space as it is now."""
         waiting = deque(learned)
         for number, record in enumerate(records):
             while waiting and waiting[0].before <= number:
@@ -71,21 +75,38 @@ class Study:
                 raise CheckpointError(
                     f"trial {number} must be in the journal, but isn't; start the sweep anew"
                 )
-            self._positions.append(number + len(learned) - len(waiting))
-            self.optuna.add_trial(self.frozen(record))
+            self._restore(record)
         for found in waiting:
             self.learn(found)
+
+    def _restore(self, record: TrialRecord) -> None:
+        """Take in a trial, unless an extension has made the space narrower since.
+
+        Optuna takes one range for a key, and its samplers expect all values in it.
+        """
+        if not is_inside(record.params, self.sweep.config.search.space):
+            self._positions.append(None)
+            return
+        self._positions.append(len(self.optuna.get_trials(deepcopy=False)))
+        self.optuna.add_trial(self.frozen(record))
 
     def learn(self, found: Learned) -> None:
         """Take in a trial of another sweep."""
         self.optuna.add_trial(self.frozen(found.record, sweep=found.sweep, trial=found.record.name))
 
-    def propose(self) -> tuple[int, dict[str, Value]]:
-        """Return the number and the parameters of a new trial; the first one is the paper's."""
+    def propose(self, params: Mapping[str, Value] | None = None) -> tuple[int, dict[str, Value]]:
+        """Return the number and the parameters of a new trial; the first one is the paper's.
+
+        Args:
+            params: A point of the user's own; None: the searcher's.
+        """
         number = len(self._positions)
         config = self.sweep.config
-        if number == 0:
-            self.optuna.enqueue_trial(dict(self.sweep.paper))
+        given = self.sweep.paper if number == 0 else params
+        if given is None and self._is_starting_evenly:
+            given = startup_point(config.search.space, config.seed, number)
+        if given is not None:
+            self.optuna.enqueue_trial(dict(given))
         self.optuna.sampler = make_sampler(
             config.search.searcher, seed_of(config.seed, number), self.distributions
         )
@@ -99,13 +120,17 @@ class Study:
     def advanced(self, record: TrialRecord, scalars: Mapping[str, float]) -> None:  # noqa: ARG002
         """Report the newest epoch of a search trial."""
         if record.role == "search" and record.objective is not None and self._has_curves:
-            self._trial(record).report(record.objective, record.epochs)
+            trial = self._trial(record)
+            if trial is not None:
+                trial.report(record.objective, record.epochs)
 
     def ended(self, record: TrialRecord) -> None:
         """Tell how a search trial ended: pruned with its last value, failed with its cause."""
         if record.role != "search":
             return
         trial = self._trial(record)
+        if trial is None:
+            return
         if record.error is not None:
             trial.set_user_attr("error", record.error)
         self.optuna.tell(trial, values(record, self._objective), state=STATES[record.state])
@@ -114,6 +139,8 @@ class Study:
         """Return a record as the study's trial."""
         if record.is_paper:
             attributes["is_paper"] = True
+        if record.added is not None:
+            attributes["is_added"] = True
         return create_trial(
             state=STATES[record.state],
             values=self._values(record),
@@ -122,6 +149,17 @@ class Study:
             intermediate_values={row["epoch"]: row["objective"] for row in record.curve if self._has_curves},
             user_attrs=attributes | ({"error": record.error} if record.state == "failed" else {}),
         )
+
+    @property
+    def _is_starting_evenly(self) -> bool:
+        """Whether points are spread evenly, as Optuna would still draw at random."""
+        search = self.sweep.config.search
+        if search.startup == "random" or search.searcher == "random":
+            return False
+        states = (
+            (TrialState.COMPLETE,) if search.searcher == "gp" else (TrialState.COMPLETE, TrialState.PRUNED)
+        )
+        return len(self.optuna.get_trials(deepcopy=False, states=states)) < NUM_STARTUP
 
     @property
     def _has_curves(self) -> bool:
@@ -134,8 +172,11 @@ class Study:
             return [record.objective]
         return values(record, self._objective)
 
-    def _trial(self, record: TrialRecord) -> optuna.Trial:
-        frozen = self.optuna.get_trials(deepcopy=False)[self._positions[record.number]]
+    def _trial(self, record: TrialRecord) -> optuna.Trial | None:
+        position = self._positions[record.number]
+        if position is None:
+            return None
+        frozen = self.optuna.get_trials(deepcopy=False)[position]
         return optuna.Trial(self.optuna, frozen._trial_id)
 
 

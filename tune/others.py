@@ -11,8 +11,8 @@ from typing import Any
 
 from rocore.errors import ConfigError, StorageAwayError
 from tune.config import Sweep, load_sweep
-from tune.ledger import Learned, TrialRecord, read_records
 from tune.reading import dotted
+from tune.records import Learned, TrialRecord, read_records
 from tune.remote.copy import has_begun, snapshot
 
 CONFIG = "config.yaml"

@@ -1,11 +1,12 @@
 """What a sweep will take, computed before it starts: arithmetic alone, on what `tune/smoke.py` measured."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from tune.config import Sweep
+from tune.limits import LIMITS
 from tune.rungs import expected_joint_epochs, rungs
 from tune.space import joint_budget
 
@@ -74,6 +75,9 @@ class Plan:
         rungs: Joint epochs after which a trial may be stopped.
         joint_epochs: Of all search trials together, expected; at most `max_joint_epochs`.
         num_race_runs, num_final_runs: Of the race and of the final comparison, at most.
+        num_expected: Search trials that begin before a limit of time is reached.
+        ended_by: The limit that the search is expected to end by; None: none of them.
+        limits: Limits of the search that are set, by key.
         busy_s: Training of all trials, which the hours of CPUs and GPUs are counted from.
         cache_bytes, out_bytes: Disk that will be filled.
         trial_memory_bytes: Main memory of one trial.
@@ -101,6 +105,9 @@ class Plan:
     out_bytes: int
     trial_memory_bytes: int
     memory_bytes: int
+    num_expected: int
+    ended_by: str | None
+    limits: Mapping[str, float]
 
     @property
     def wall_s(self) -> float:
@@ -116,8 +123,8 @@ def make_plan(sweep: Sweep, costs: Sequence[EncoderCost], num_concurrent: int) -
     final    = (top_k + 1) * seeds * (setup + pre-training + all joint epochs of `train.max_epochs`)
     wall     = training / trials at once, but at least one whole trial
 
-    Every output layer is taken to be drawn equally often, no run to converge before its last epoch, and a pack to take
-    as long as its trials one after the other, as it does on CPUs.
+    Of a search that a limit of time ends, the share until then counts. Every output layer is taken to be drawn equally
+    often, no run to converge before its last epoch, and a pack to take as long as its trials one after the other.
     """
     config, resources, pack = sweep.config, sweep.config.resources, sweep.config.trial.pack
     num_trials, num_pretrain = config.search.num_trials, sweep.base.train.pretrain_epochs
@@ -129,15 +136,15 @@ def make_plan(sweep: Sweep, costs: Sequence[EncoderCost], num_concurrent: int) -
         layer.pretrain_epoch_s for layer in layers
     )
     joint_epoch_s = fmean(layer.joint_epoch_s for layer in layers)
-    search_s = num_trials * before_joint_s + joint_epochs * joint_epoch_s
+    whole_search_s = num_trials * before_joint_s + joint_epochs * joint_epoch_s
+    at_once = min(num_concurrent, num_trials)
+    ended_by, share = _expected_end(sweep, whole_search_s, RAY_START_S + whole_search_s / at_once)
+    search_s = share * whole_search_s
     whole_trial_s = before_joint_s + max_epochs * joint_epoch_s
     num_race_runs = count_race_runs(sweep)
     race_run_s = whole_trial_s / fmean(cost.num_folds for cost in costs)
     num_final_runs = (config.reevaluation.top_k + 1) * config.reevaluation.num_seeds
     final_run_s = max(_run_s(cost.final, num_pretrain, final_epochs) for cost in costs)
-    trial_memory = max(
-        cost.search.memory_bytes + (cost.num_folds - 1) * cost.search.model_bytes for cost in costs
-    )
     busy_s = search_s + num_race_runs * race_run_s + num_final_runs * final_run_s
     return Plan(
         num_trials=num_trials,
@@ -151,7 +158,7 @@ def make_plan(sweep: Sweep, costs: Sequence[EncoderCost], num_concurrent: int) -
         max_joint_epochs=num_trials * max_epochs,
         layers=layers,
         prepare_s=sum(cost.final.setup_s + _trunk_s(cost) for cost in costs),
-        search_s=RAY_START_S + max(search_s / min(num_concurrent, num_trials), whole_trial_s),
+        search_s=RAY_START_S + max(search_s / at_once, whole_trial_s),
         race_s=num_race_runs * race_run_s / num_concurrent,
         final_s=max(num_final_runs * final_run_s / num_concurrent, final_run_s),
         busy_s=busy_s,
@@ -161,9 +168,25 @@ def make_plan(sweep: Sweep, costs: Sequence[EncoderCost], num_concurrent: int) -
         out_bytes=_out_bytes(
             sweep, costs, num_concurrent * pack, num_trials + num_race_runs + num_final_runs
         ),
-        trial_memory_bytes=trial_memory,
-        memory_bytes=trial_memory * num_concurrent * pack,
+        trial_memory_bytes=_trial_bytes(costs),
+        memory_bytes=_trial_bytes(costs) * num_concurrent * pack,
+        num_expected=max(1, round(share * num_trials)),
+        ended_by=ended_by,
+        limits={key: most for key in LIMITS if (most := getattr(config.search, key)) is not None},
     )
+
+
+def _expected_end(sweep: Sweep, busy_s: float, wall_s: float) -> tuple[str | None, float]:
+    """Return the limit of time that the search reaches first, and the share of it that is done by then; None, 1."""
+    search = sweep.config.search
+    takes = {"max_hours": wall_s, "max_gpu_hours": busy_s * sweep.config.resources.gpus_per_trial}
+    shares = {
+        key: 3600 * most / seconds
+        for key, seconds in takes.items()
+        if (most := getattr(search, key)) is not None and 3600 * most < seconds
+    }
+    first = min(shares, key=shares.__getitem__, default=None)
+    return first, 1.0 if first is None else shares[first]
 
 
 def count_race_runs(sweep: Sweep) -> int:
@@ -232,6 +255,11 @@ def _layers(costs: Sequence[EncoderCost]) -> "list[LayerPlan]":
         for cost in costs
         for r, epoch in cost.search.epochs.items()
     ]
+
+
+def _trial_bytes(costs: Sequence[EncoderCost]) -> int:
+    """Return the main memory of one trial."""
+    return max(cost.search.memory_bytes + (cost.num_folds - 1) * cost.search.model_bytes for cost in costs)
 
 
 def _trunk_s(cost: EncoderCost) -> float:

@@ -59,9 +59,20 @@ def _totals(plan: Plan) -> Table:
         "disk": f"trunk cache {size_text(plan.cache_bytes)}, sweep directory {size_text(plan.out_bytes)}",
         "memory": f"{size_text(plan.trial_memory_bytes)} a trial, {size_text(plan.memory_bytes)} together",
     }
+    if plan.limits:
+        rows = {"limits of the search": _limits(plan), **rows}
     for name, text in rows.items():
         table.add_row(name, text)
     return table
+
+
+def _limits(plan: Plan) -> str:
+    given = ", ".join(f"search.{key} = {most:g}" for key, most in plan.limits.items())
+    if plan.ended_by is not None:
+        return f"{given}; search.{plan.ended_by} ends it after about {plan.num_expected} of {plan.num_trials} trials"
+    if set(plan.limits) == {"stop_after"}:
+        return given
+    return f"{given}; all {plan.num_trials} trials are expected to fit into that"
 
 
 def _at_once(plan: Plan) -> str:

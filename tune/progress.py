@@ -12,8 +12,8 @@ from rich.text import Text
 
 from rocore import shown
 from tune.config import Value
-from tune.ledger import TrialRecord
 from tune.names import short_keys, short_value
+from tune.records import TrialRecord
 
 MAX_ROWS = 20
 METRIC_TEXTS = {"novel_test.b3_f1": "novel-test F1"}

@@ -17,8 +17,8 @@ import numpy as np
 
 from rocore.errors import RocoreError
 from tune.config import RacingConfig, Sweep, Value
-from tune.ledger import PAPER, TrialRecord
 from tune.objective import FLOOR
+from tune.records import PAPER, TrialRecord
 from tune.specification import race_name, race_spec
 from tune.statistics import compare, corrected
 

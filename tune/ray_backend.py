@@ -21,6 +21,7 @@ from tune.checkpoints import KEPT_WHILE_RUNNING, attempt_name, keep_newest
 from tune.config import ResourcesConfig, Sweep
 from tune.interruption import take_signals
 from tune.ledger import Ledger
+from tune.limits import search_now
 from tune.optuna_study import Study, quiet_optuna
 from tune.others import Others
 from tune.ray_callbacks import LedgerCallback
@@ -153,21 +154,38 @@ def search(
     learn()
 
     def propose() -> dict[str, Any] | None:
-        if ledger.state.count("search") >= sweep.config.search.num_trials:
+        point = next(iter(ledger.state.waiting_added), None)
+        if point is None and not has_room(sweep, ledger):
             return None
         learn()
-        return search_spec(sweep, *study.propose())
+        if point is None:
+            return search_spec(sweep, *study.propose())
+        return {**search_spec(sweep, *study.propose(ledger.state.added[point])), "added": point}
 
     waiting = [
         search_spec(sweep, record.number, record.params)
         for record in ledger.of("search")
         if record.is_running
     ]
-    if waiting or len(ledger.of("search")) < sweep.config.search.num_trials:
+    if waiting or ledger.state.waiting_added or has_room(sweep, ledger):
         searcher = LedgerSearcher(ledger, "search", waiting, propose)
         _fit(sweep, searcher, scheduler, trainable)
     # They served lost processes; a search trial's model is of no use after it.
     keep_newest(ledger.directory.checkpoints("search"), ledger.of("search"), 0)
+
+
+def has_room(sweep: Sweep, ledger: Ledger) -> bool:
+    """Tell whether the searcher may propose another trial; note a limit that keeps it from doing so.
+
+    The paper's configuration, the first of all, is tried in any case.
+    """
+    proposed = sum(record.added is None for record in ledger.of("search"))
+    if proposed == 0 or proposed >= sweep.config.search.num_trials:
+        return not proposed
+    reached = search_now(sweep, ledger.state)
+    if reached is not None:
+        ledger.reach(reached)
+    return reached is None
 
 
 def run_all(
@@ -204,6 +222,8 @@ def _fit(
 ) -> None:
     resources, size = sweep.config.resources, sweep.config.trial.pack
     at_once = concurrency(resources, node_resources())
+    if searcher.role == "search":
+        searcher.ledger.hold(resources.gpus_per_trial, at_once if size > 1 else 0)
     if size == 1:
         if resources.address is not None and resources.max_concurrent_trials is None:
             searcher.room, at_once = ClusterRoom(resources), MOST_AT_ONCE

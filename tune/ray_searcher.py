@@ -8,7 +8,8 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from tune.checkpoints import newest_first
-from tune.ledger import Ledger, outcome
+from tune.ledger import Ledger
+from tune.records import outcome
 from tune.specification import record_of
 
 METRIC = "objective"

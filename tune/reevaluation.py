@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tune.config import Sweep, Value
-from tune.ledger import PAPER, TrialRecord
+from tune.records import PAPER, TrialRecord
 from tune.repetitions import compare_with, summarize_runs
 from tune.specification import final_spec
 from tune.statistics import Comparison, as_json

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tune.config import Value
-from tune.ledger import TrialRecord
+from tune.records import TrialRecord
 from tune.statistics import Comparison, compare, corrected, summarize
 
 

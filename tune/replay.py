@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 import rocore
 from rocore.errors import CheckpointError
-from tune.config import Sweep, load_sweep
+from tune.config import Dimension, Sweep, load_sweep
 from tune.journal import FILE, Event, read_events
-from tune.ledger import Records
 from tune.optuna_study import Study, quiet_optuna
 from tune.ray_scheduler import make_scheduler
+from tune.records import Records
 from tune.simulation import Method, compare_methods, ray_trial
 from tune.space import joint_budget
 from tune.surrogate import Curve, Surrogate
@@ -141,7 +141,13 @@ def recorded_curves(trials: Sequence[Mapping[str, Any]], num_epochs: int) -> lis
 
 
 def check_record(sweep: Sweep, events: Sequence[Event]) -> Agreement:
-    """Ask searcher and early stopping for every proposal and decision of a journal again, in its order."""
+    """Ask searcher and early stopping for every proposal and decision of a journal again, in its order.
+
+    The space is what it was at each ask. A point of the user's own counts as proposed the same where it was asked as it
+    was added.
+    """
+    changes = [event for event in events if event["event"] == "space"]
+    sweep = _searching(sweep, changes[0]["before"]) if changes else sweep
     scheduler, records = make_scheduler(sweep), Records()
     proposals, decisions, differences = [], [], []
     searched: set[str] = set()
@@ -150,11 +156,16 @@ def check_record(sweep: Sweep, events: Sequence[Event]) -> Agreement:
         name = event.get("name", "")
         if event["event"] == "ask" and event["role"] == "search":
             searched.add(name)
-            _, params = Study(sweep, "replay", records.of("search"), records.learned).propose()
+            own = event.get("added")
+            point = None if own is None else records.added[own]
+            study = Study(sweep, "replay", records.of("search"), records.learned)
+            _, params = study.propose(point)
             proposals.append(params == event["params"])
             if not proposals[-1]:
                 differences.append(f"{name} was proposed as {event['params']}, but now is {params}")
             scheduler.on_trial_add(None, ray_trial(name))
+        elif event["event"] == "space":
+            sweep = _searching(sweep, event["space"])
         elif event["event"] == "report" and name in searched:
             last[name] = event
             stops = event["finished"] or scheduler.on_trial_result(None, ray_trial(name), event) == "STOP"
@@ -174,6 +185,13 @@ def check_record(sweep: Sweep, events: Sequence[Event]) -> Agreement:
         num_same_decisions=sum(decisions),
         first_difference=differences[0] if differences else None,
     )
+
+
+def _searching(sweep: Sweep, space: Mapping[str, Any]) -> Sweep:
+    """Return a sweep over another space."""
+    dimensions = {key: Dimension.model_validate(dimension) for key, dimension in space.items()}
+    search = sweep.config.search.model_copy(update={"space": dimensions})
+    return replace(sweep, config=sweep.config.model_copy(update={"search": search}))
 
 
 def plot_regret(axes: Any, regrets: Mapping[Method, NDArray[np.float64]], title: str) -> None:

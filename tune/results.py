@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tune import limits
 from tune.config import Sweep
-from tune.ledger import TrialRecord, timestamp
+from tune.ledger import timestamp
 from tune.objective import describe
 from tune.preparation import Facts
+from tune.records import Records, TrialRecord
 from tune.reevaluation import rank
-from tune.space import joint_budget
+from tune.space import is_inside, joint_budget, space_tree
 from tune.trade_off import describe_trade_off
 
 SCHEMA = 1
@@ -21,16 +23,14 @@ def results_tree(
     *,
     status: str,
     trials: Sequence[TrialRecord],
-    seconds: float,
-    study_name: str,
-    history: Mapping[str, int],
+    records: Records,
     race: Mapping[str, Any] | None = None,
     decision: Mapping[str, Any] | None = None,
     final: Sequence[Mapping[str, Any]] = (),
     verdict: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return results.json; `status` is searched (the re-evaluation lacks), interrupted or complete."""
-    best = next(iter(rank(trials)), None)
+    best, search = next(iter(rank(trials)), None), sweep.config.search
     return {
         "schema": SCHEMA,
         "name": sweep.config.name,
@@ -40,17 +40,17 @@ def results_tree(
         "data": facts.data,
         "encoder": facts.encoder,
         "objective": describe(sweep.base, sweep.config.objective),
-        "history": dict(history),
+        "history": dict(records.history),
         "trade_off": describe_trade_off(sweep.config.objective, trials) or None,
         "search": {
-            "space": {
-                key: dimension.model_dump(mode="json", exclude_none=True)
-                for key, dimension in sweep.config.search.space.items()
-            },
-            "searcher": sweep.config.search.searcher,
+            "space": space_tree(search.space),
+            "earlier_spaces": [{"before_trial": n, "space": before} for n, before in records.spaces],
+            "num_outside": sum(not is_inside(record.params, search.space) for record in trials),
+            "searcher": search.searcher,
             "scheduler": describe_scheduler(sweep),
-            "study_name": study_name,
-            "seconds": seconds,
+            "study_name": records.begin["study"],
+            "seconds": records.seconds["search"],
+            "ended_by": limits.as_tree(limits.ended_by(search, records)),
             "best_trial": None if best is None else best.number,
             "trials": [record.as_json() for record in trials],
         },

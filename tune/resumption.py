@@ -10,12 +10,15 @@ from typing import Any
 
 import rocore
 from rocore.config import Section
-from rocore.errors import ConfigError, DiskFullError, SweepInterrupted
+from rocore.errors import CheckpointError, ConfigError, DiskFullError, SweepInterrupted
+from tune import limits
 from tune.config import Sweep, load_sweep
-from tune.journal import is_disk_full
+from tune.journal import FILE, is_disk_full
 from tune.ledger import Ledger
 from tune.reading import dotted
-from tune.sweep_directory import SweepDirectory
+from tune.records import Records, read_records
+from tune.space import joint_budget, space_tree
+from tune.sweep_directory import CONFIG, SweepDirectory, check_is_sweep
 
 
 def load_begun(path: Path, overrides: Mapping[str, Any]) -> Sweep:
@@ -36,7 +39,87 @@ def load_begun(path: Path, overrides: Mapping[str, Any]) -> Sweep:
     return sweep
 
 
-def check_same_computation(begun: Section, wanted: Section, *, what: str = "sweep", hint: str = "") -> None:
+def find_config(directory: SweepDirectory) -> Path:
+    """Return config.yaml of a sweep that was begun and that can be written to.
+
+    Raises:
+        CheckpointError: If there is none.
+        ConfigError: If it can't be written to.
+    """
+    check_is_sweep(directory.root)
+    path = directory.root / CONFIG
+    if not path.is_file():
+        raise CheckpointError(
+            f"{directory.place} must be a sweep directory that holds {CONFIG}, but it doesn't; "
+            f"start one with `rocore sweep CONFIG --out {directory.place}`"
+        )
+    rocore.check_folder(directory.root, "the sweep directory")
+    return path
+
+
+def load_extended(path: Path, num_more: int, space: Mapping[str, Any], overrides: Mapping[str, Any]) -> Sweep:
+    """Read the configuration that a sweep began with, for more trials, and maybe a narrower or wider space.
+
+    Args:
+        path: config.yaml of the sweep directory.
+        num_more: Trials that the searcher proposes beyond those that were planned, or, where a limit ended the search,
+            beyond those that it proposed.
+        space: Dimensions that change, by searched key.
+        overrides: As of `load_begun`; and parts of dimensions (`search.space.KEY.low`).
+
+    Raises:
+        ConfigError: If something else would change, if the space can't, or if a limit of the search is reached.
+    """
+    begun, records = (
+        load_sweep(path),
+        read_records(path.parent) if (path.parent / FILE).is_file() else Records(),
+    )
+    planned = begun.config.search.num_trials
+    if limits.ended_by(begun.config.search, records) is not None:
+        planned = sum(record.added is None for record in records.of("search"))
+    if "search.num_trials" in overrides:
+        raise ConfigError(
+            "`--extend N` says how many trials are added, but `search.num_trials` is set, too; leave that out"
+        )
+    for key in space:
+        if key not in begun.config.search.space:
+            raise ConfigError(
+                f"a sweep that is extended must search the keys that it began with, but {key} isn't one; give other "
+                f"bounds or choices of {', '.join(begun.config.search.space)}, or start a sweep anew elsewhere"
+            )
+    whole = {"search.space": {**space_tree(begun.config.search.space), **space}} if space else {}
+    sweep = load_sweep(path, {**whole, **overrides, "search.num_trials": planned + num_more})
+    check_same_computation(begun.config, sweep.config, may_differ=("search.num_trials", "search.space."))
+    check_space_change(begun, sweep)
+    limits.check_may_go_on(sweep, records)
+    return sweep
+
+
+def check_space_change(begun: Sweep, wanted: Sweep) -> None:
+    """Refuse a change of the space that its earlier trials, or their rungs, have no place in.
+
+    Raises:
+        ConfigError: If there is one.
+    """
+    before, now = begun.config.search.space, wanted.config.search.space
+    if before == now:
+        return
+    budgets = [joint_budget(sweep.search_base, sweep.config.search.space) for sweep in (begun, wanted)]
+    if budgets[0] != budgets[1]:
+        raise ConfigError(
+            "a sweep that is extended must keep the longest trial, on which the rungs of early stopping depend, but "
+            f"`train.max_epochs` would reach {budgets[1]} instead of {budgets[0]}; keep its largest value"
+        )
+    if wanted.config.search.others:
+        raise ConfigError(
+            "sweeps that learn from each other must have the same space, but `search.others` is set, and the space "
+            "would change; extend without --space"
+        )
+
+
+def check_same_computation(
+    begun: Section, wanted: Section, *, what: str = "sweep", hint: str = "", may_differ: tuple[str, ...] = ()
+) -> None:
     """Refuse a change of what trials compute.
 
     Args:
@@ -44,13 +127,14 @@ def check_same_computation(begun: Section, wanted: Section, *, what: str = "swee
         wanted: The one to go on with.
         what: What goes on, for the message.
         hint: What else there is, for the message.
+        may_differ: Beginnings of keys that may differ all the same.
 
     Raises:
         ConfigError: If a key differs that says more than where trials run.
     """
     before, now = (dict(dotted(each.model_dump(mode="json"))) for each in (begun, wanted))
     for key in sorted({*before, *now}):
-        if before.get(key) != now.get(key) and not _says_where(key):
+        if before.get(key) != now.get(key) and not (_says_where(key) or key.startswith(may_differ)):
             raise ConfigError(
                 f"{_a(what)} that goes on must compute what it began to, but `{key.removeprefix('base.')}` would be "
                 f"{now.get(key)!r} instead of {before.get(key)!r}; leave it out{hint}, or start {_a(what)} anew in "
@@ -110,8 +194,8 @@ def _a(what: str) -> str:
 
 
 def _says_where(key: str) -> bool:
-    """Whether a key may change between a sweep and its resumption, as it may for a single run."""
+    """Whether a key may change between a sweep and its resumption: where trials run, and how long a search may be."""
     section, _, rest = key.removeprefix("base.").partition(".")
-    if section == "resources" or key == "trial.checkpoint_share":
+    if section == "resources" or key in ("trial.checkpoint_share", *limits.FREE):
         return True
     return key.startswith("base.") and rest in rocore.WHERE_ONLY.get(section, ())

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from tune.checkpoints import keep_newest
-from tune.ledger import Ledger, TrialRecord
+from tune.ledger import Ledger
+from tune.records import TrialRecord
 from tune.repetitions import configuration_of
 
 

@@ -7,10 +7,11 @@ from typing import Any, Protocol, TypeVar
 from rocore.config import Section, dump_config
 from tune.config import ResourcesConfig
 from tune.journal import FILE
-from tune.ledger import Ledger, read_records
+from tune.ledger import Ledger
+from tune.records import read_records
 from tune.resumption import check_unchanged, resumable
+from tune.sweep_directory import CONFIG
 
-CONFIG = "config.yaml"
 Echo = Callable[[str], None]
 
 

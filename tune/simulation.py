@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tune.config import Sweep, Value
-from tune.ledger import TrialRecord, outcome
 from tune.optuna_study import Study
 from tune.ray_scheduler import TIME, make_scheduler
+from tune.records import TrialRecord, outcome
 from tune.specification import trial_name
 
 Curves = Callable[[Mapping[str, Value]], Sequence[float]]

@@ -2,7 +2,8 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import rocore
 from rocore.config import Config, known_keys, nearest, override
@@ -66,6 +67,37 @@ def values(dimension: Dimension) -> tuple[Value, ...]:
         f"a searched `encoder` key must be integer or categorical, but is {dimension.distribution}; "
         f"every value needs a trunk of its own, built before the trials start"
     )
+
+
+def space_tree(space: Mapping[str, Dimension]) -> dict[str, dict[str, Any]]:
+    """Return a space as a sweep's file holds it."""
+    return {key: dimension.model_dump(mode="json", exclude_none=True) for key, dimension in space.items()}
+
+
+def check_point(params: Mapping[str, Value], space: Mapping[str, Dimension], what: str) -> dict[str, Value]:
+    """Check a point of the space.
+
+    Args:
+        params: A value of every searched key.
+        space: Where it must lie.
+        what: Says in messages who gives the value.
+
+    Returns:
+        The values, of their keys' own types.
+
+    Raises:
+        ConfigError: If one lies outside.
+    """
+    return {key: _check_value_of(key, params[key], dimension, what) for key, dimension in space.items()}
+
+
+def is_inside(params: Mapping[str, Value], space: Mapping[str, Dimension]) -> bool:
+    """Tell whether a point lies in a space of the same keys."""
+    try:
+        check_point(params, space, "the value")
+    except ConfigError:
+        return False
+    return True
 
 
 def trunk_configs(base: Config, space: dict[str, Dimension]) -> list[Config]:
@@ -191,33 +223,34 @@ def _check_paper(paper: dict[str, Value], space: dict[str, Dimension]) -> dict[s
         raise ConfigError(
             f"`paper` must hold every searched key, but misses {', '.join(missing)}; give the paper's values"
         )
-    return {key: _check_point(key, paper[key], dimension) for key, dimension in space.items()}
+    return check_point(paper, space, "`paper`")
 
 
-def _check_point(key: str, value: Value, dimension: Dimension) -> Value:
+def _check_value_of(key: str, value: Value, dimension: Dimension, what: str) -> Value:
     if dimension.distribution == "categorical":
         for choice in dimension.choices or ():
             if choice == value and isinstance(choice, bool) == isinstance(value, bool):
                 return choice
         raise ConfigError(
-            f"`paper` of `{key}` must be one of {list(dimension.choices or ())}, but is {value!r}; add it"
+            f"{what} of `{key}` must be one of {list(dimension.choices or ())}, but is {value!r}; take one, or add it"
         )
     assert dimension.low is not None
     assert dimension.high is not None
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ConfigError(f"`paper` of `{key}` must be a number, but is {value!r}")
+        raise ConfigError(f"{what} of `{key}` must be a number, but is {value!r}")
     if not dimension.low <= value <= dimension.high:
         raise ConfigError(
-            f"`paper` of `{key}` must lie in [{dimension.low}, {dimension.high}], but is {value}; widen that"
+            f"{what} of `{key}` must lie in [{dimension.low}, {dimension.high}], but is {value}; change it, or widen "
+            "that"
         )
     if dimension.step is not None:
         steps = (value - dimension.low) / dimension.step
         if abs(steps - round(steps)) > 1e-9:
             raise ConfigError(
-                f"`paper` of `{key}` must be {dimension.low} plus steps of {dimension.step}, but is {value}"
+                f"{what} of `{key}` must be {dimension.low} plus steps of {dimension.step}, but is {value}"
             )
     if dimension.distribution != "integer":
         return float(value)
     if value % 1:
-        raise ConfigError(f"`paper` of `{key}` must be a whole number, but is {value}")
+        raise ConfigError(f"{what} of `{key}` must be a whole number, but is {value}")
     return int(value)

@@ -6,7 +6,7 @@ from typing import Any
 
 from rocore.config import Config, override
 from tune.config import ResourcesConfig, Sweep, Value
-from tune.ledger import TrialRecord
+from tune.records import TrialRecord
 from tune.repetitions import run_name
 from tune.space import trunk_configs
 
@@ -51,6 +51,7 @@ def record_of(spec: Mapping[str, Any]) -> TrialRecord:
         params=dict(spec["params"]),
         role=spec["role"],
         seed=spec["seed"],
+        added=spec.get("added"),
     )
 
 

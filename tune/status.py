@@ -11,8 +11,10 @@ from typing import Any
 from rocore.errors import CheckpointError
 from tune.config import Sweep, load_sweep
 from tune.journal import FILE
-from tune.ledger import TrialRecord, read_records
+from tune.limits import as_tree as limit_tree
+from tune.limits import ended_by, num_search_trials
 from tune.plan import count_race_runs
+from tune.records import LimitReached, Records, TrialRecord, read_records
 from tune.reevaluation import rank
 from tune.sweep_directory import check_is_sweep
 
@@ -49,6 +51,7 @@ class Status:
         best: The search's best trial so far.
         verdict: The last sentence of a complete sweep.
         left_s: Seconds to the end, at most; None before any trial has ended.
+        ended_by: The limit that ended the search; None where none has.
         idle_s: Seconds since the journal was written to.
     """
 
@@ -58,6 +61,7 @@ class Status:
     best: TrialRecord | None
     verdict: str | None
     left_s: float | None
+    ended_by: LimitReached | None
     idle_s: float
 
     def in_state(self, state: str) -> list[TrialRecord]:
@@ -77,7 +81,7 @@ def read_status(directory: Path) -> Status:
             f"{directory} must be a sweep directory that holds config.yaml, but it doesn't; give the --out of a sweep"
         )
     sweep, records = load_sweep(directory / "config.yaml"), read_records(directory)
-    most = _most_runs(sweep)
+    most = _most_runs(sweep, records)
     phases = tuple(
         Phase(title, most[role], tuple(records.of(role)))
         for role, title in ROLES.items()
@@ -92,6 +96,7 @@ def read_status(directory: Path) -> Status:
         best=next(iter(rank(records.of("search"))), None),
         verdict=(results.get("verdict") or {}).get("text") if is_complete else None,
         left_s=0.0 if is_complete else _left_s(sweep, phases),
+        ended_by=ended_by(sweep.config.search, records),
         idle_s=max(0.0, time.time() - (directory / FILE).stat().st_mtime),
     )
 
@@ -113,6 +118,7 @@ def as_tree(status: Status) -> dict[str, Any]:
         "failed": [{**_short(record), "error": record.error} for record in status.in_state("failed")],
         "verdict": status.verdict,
         "left_s": status.left_s,
+        "ended_by": limit_tree(status.ended_by),
         "idle_s": status.idle_s,
     }
 
@@ -126,10 +132,10 @@ def _short(record: TrialRecord) -> dict[str, Any]:
     }
 
 
-def _most_runs(sweep: Sweep) -> dict[str, int]:
+def _most_runs(sweep: Sweep, records: Records) -> dict[str, int]:
     config = sweep.config
     return {
-        "search": config.search.num_trials,
+        "search": num_search_trials(config.search, records),
         "race": count_race_runs(sweep),
         "final": (config.reevaluation.top_k + 1) * config.reevaluation.num_seeds,
     }

@@ -7,21 +7,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import rocore
-from rocore.errors import CheckpointError, SweepError
-from tune import racing, reevaluation
+from rocore.errors import SweepError
+from tune import limits, racing, reevaluation
 from tune.config import Sweep, Value, load_sweep
 from tune.decision import Decision, compared_configurations, decide, decide_without_race, describe_decision
 from tune.interruption import stoppable
-from tune.ledger import Ledger, Listener, TrialRecord
+from tune.ledger import Ledger, Listener
 from tune.preparation import Facts, prepare_sweep
 from tune.progress import Progress
+from tune.records import TrialRecord
 from tune.remote.sweep import RemoteSweep, opened
 from tune.results import results_tree, write_reports
-from tune.resumption import load_begun
+from tune.resumption import check_unchanged, find_config, load_begun, load_extended
 from tune.retention import Retention
-from tune.session import CONFIG, Echo, begun_precision, prepare_once, run_steps, write_begin
-from tune.sweep_directory import STUDY, SweepDirectory, check_is_sweep
+from tune.session import Echo, begun_precision, prepare_once, run_steps, write_begin
+from tune.space import space_tree
+from tune.sweep_directory import CONFIG, STUDY, SweepDirectory
 from tune.verdict import judge
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def resume_sweep(
     out: Path | str,
     *,
     num_more: int = 0,
+    space: Mapping[str, Any] | None = None,
     overrides: Mapping[str, Any] | None = None,
     echo: Echo = lambda _text: None,
     trainable: "type[Trial] | None" = None,
@@ -93,7 +95,9 @@ def resume_sweep(
     Args:
         out: The sweep directory, or its URL.
         num_more: Trials to add to the search; the final comparison is brought up to date.
-        overrides: Dotted keys that say anew where and with what trials run; kept from then on.
+        space: Dimensions that those are drawn from, by searched key; the others stay as they are.
+        overrides: Dotted keys that say anew where and with what trials run, or how long the search may be; kept from
+            then on.
         echo: Told what begins.
         trainable: Runs the trials; None: `tune.trial.Trial`.
         prepare: Runs once, before any trial.
@@ -104,18 +108,11 @@ def resume_sweep(
         RocoreError: Like `run_sweep`.
     """
     with opened(out) as (directory, remote):
-        check_is_sweep(directory.root)
-        if not (directory.root / CONFIG).is_file():
-            raise CheckpointError(
-                f"{out} must be a sweep directory that holds {CONFIG}, but it doesn't; "
-                f"start one with `rocore sweep CONFIG --out {out}`"
-            )
-        rocore.check_folder(directory.root, "the sweep directory")
-        sweep = load_begun(directory.root / CONFIG, overrides or {})
+        path = find_config(directory)
         if num_more:
-            num_trials = sweep.config.search.num_trials + num_more
-            more = {**(overrides or {}), "search.num_trials": num_trials}
-            sweep = load_sweep(directory.root / CONFIG, more)
+            sweep = load_extended(path, num_more, space or {}, overrides or {})
+        else:
+            sweep = load_begun(path, overrides or {})
         settled = sweep.in_precision(begun_precision(directory.root))
         return _run(sweep, directory, remote, _prepare(settled, prepare, echo), echo, trainable)
 
@@ -189,6 +186,11 @@ class _Steps:
             "files": self.facts.data.get("files", {}),
         }
         study = f"{self.sweep.config.name}-{uuid.uuid4().hex[:8]}"
+        if self.ledger.records:
+            check_unchanged(self.ledger, same)
+            # In the journal before config.yaml: proposals so far were made in the space that stood there.
+            before = load_sweep(self.directory.root / CONFIG).config.search.space
+            self.ledger.change_space(space_tree(before), space_tree(self.sweep.config.search.space))
         write_begin(self.ledger, self.sweep.config, self.facts.environment, same, study=study)
 
     def settle(self) -> None:
@@ -223,9 +225,9 @@ class _Steps:
         from tune.optuna_study import Study, StudyMirror
         from tune.others import Others
 
-        num_trials = self.sweep.config.search.num_trials
+        state, rules = self.ledger.state, self.sweep.config.search
+        num_trials = limits.num_search_trials(rules, state)
         self.echo(f"searching: {num_trials} trials{self._done(self.trials)}")
-        state = self.ledger.state
         study = Study(self.sweep, state.begin["study"], self.ledger.of("search"), state.learned)
         others = Others(
             self.sweep, self.directory.place, self.facts.environment.get("fingerprints", {}), state.learned
@@ -235,6 +237,8 @@ class _Steps:
             self._listen(progress, self.trials, study, mirror)
             ray_backend.search(self.given, self.ledger, study, others, self.trainable)
         mirror.close()
+        if (reached := limits.ended_by(rules, state)) is not None:
+            self.echo(f"the search has ended after {len(self.trials)} trials: {limits.describe(reached)}")
         results = self._write_results("searched")
         if not reevaluation.rank(self.trials):
             write_reports(self.directory.root, results)
@@ -308,7 +312,8 @@ class _Steps:
     def _is_over(self) -> bool:
         """Tell whether there is nothing left to train: no node need be waited for."""
         results = self.directory.root / "results.json"
-        if not results.is_file() or len(self.trials) < self.sweep.config.search.num_trials:
+        num_trials = limits.num_search_trials(self.sweep.config.search, self.ledger.state)
+        if not results.is_file() or len(self.trials) < num_trials:
             return False
         return bool(json.loads(results.read_text(encoding="utf-8"))["status"] == "complete")
 
@@ -337,9 +342,7 @@ class _Steps:
             self.facts,
             status=status,
             trials=self.trials,
-            seconds=self.ledger.state.seconds["search"],
-            study_name=self.ledger.state.begin["study"],
-            history=self.ledger.state.history,
+            records=self.ledger.state,
             race=race,
             decision=None if self.decision is None else describe_decision(self.decision),
             final=reevaluation.summarize_final(self.chosen, self.finals),

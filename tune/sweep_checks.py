@@ -74,3 +74,52 @@ def check_second_objective(sweep: "Sweep") -> None:
             f"incremental.enabled = {str(base.incremental.enabled).lower()} and data.known_test_size = "
             f"{base.data.known_test_size}; set `overrides: {{incremental.enabled: true}}`, or choose training_seconds"
         )
+
+
+def check_startup(sweep: "Sweep") -> None:
+    """Refuse a start of a search that never learns.
+
+    Raises:
+        ConfigError: If there is one.
+    """
+    search = sweep.config.search
+    if search.startup == "sobol" and search.searcher == "random":
+        raise ConfigError(
+            "`search.startup` sobol is for searchers that learn, tpe and gp, but `search.searcher` is random; choose "
+            "one of them, or leave `search.startup` out"
+        )
+
+
+def check_limits(sweep: "Sweep") -> None:
+    """Refuse limits of the search that can never act.
+
+    Raises:
+        ConfigError: If one can't.
+    """
+    search, resources = sweep.config.search, sweep.config.resources
+    if search.stop_after is not None and search.stop_after >= search.num_trials - 1:
+        raise ConfigError(
+            "`search.stop_after` must be at most `search.num_trials` - 2, so that trials are left to spare after the "
+            f"first one, but is {search.stop_after} of {search.num_trials}; lower it, or leave it out"
+        )
+    if search.stop_after is not None and sweep.config.objective.second is not None:
+        raise ConfigError(
+            "`search.stop_after` counts trials by a single objective, but `objective.second` is "
+            f"{sweep.config.objective.second}; leave one of them out, or set `search.max_hours`"
+        )
+    if search.max_gpu_hours is None:
+        return
+    if resources.gpus_per_trial == 0:
+        raise ConfigError(
+            "`search.max_gpu_hours` needs trials that hold a GPU, but `resources.gpus_per_trial` is 0; set "
+            "`search.max_hours` instead"
+        )
+    if search.max_hours is None or resources.max_concurrent_trials is None:
+        return
+    most = search.max_hours * resources.max_concurrent_trials * resources.gpus_per_trial
+    if search.max_gpu_hours > most:
+        raise ConfigError(
+            f"`search.max_gpu_hours` must be at most what `search.max_hours` leaves time for, {most:g} with "
+            f"{resources.max_concurrent_trials} times {resources.gpus_per_trial:g} GPUs for {search.max_hours:g} h, "
+            f"but is {search.max_gpu_hours:g}; lower it, or leave one of them out"
+        )

@@ -14,7 +14,7 @@ from tune.checkpoints import Checkpoints, LocalCheckpoints, StoredCheckpoints
 from tune.journal import FILE, Journal, has_trials
 
 if TYPE_CHECKING:
-    from tune.ledger import TrialRecord
+    from tune.records import TrialRecord
 
 FOLDERS = {"search": "trials", "race": "race", "final": "final"}
 """Folder of the sweep directory, by role."""
@@ -23,6 +23,7 @@ RAY = "ray"
 MODEL = "checkpoints"
 """A model's folder in that of its run."""
 STUDY = "study.db"
+CONFIG = "config.yaml"
 LINK = "remote.json"
 """In the driver's copy of a sweep on an object store: which URL it is the copy of."""
 LEFT_BEFORE_TRIALS = {FILE, "config.yaml", "environment.json", RAY, STUDY, LINK}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from tune.config import ObjectiveConfig
-from tune.ledger import TrialRecord
+from tune.records import TrialRecord
 
 Direction = Literal["maximize", "minimize"]
 DIRECTIONS: dict[str, Direction] = {"known_accuracy": "maximize", "training_seconds": "minimize"}

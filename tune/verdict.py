@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tune.decision import Decision
-from tune.ledger import PAPER, TrialRecord
+from tune.records import PAPER, TrialRecord
 from tune.reevaluation import METRIC, against_paper, has_gold
 from tune.repetitions import failed_seeds
 from tune.statistics import Comparison, as_json, verdict_text

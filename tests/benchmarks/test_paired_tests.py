@@ -15,7 +15,7 @@ from benchmarks.paired_tests import (
     resampled_alarms,
     resampling_weights,
 )
-from tune.ledger import PAPER
+from tune.records import PAPER
 
 
 def tables_of(text):

@@ -11,7 +11,7 @@ from tune.checkpoints import (
     keep_newest,
     newest_first,
 )
-from tune.ledger import TrialRecord
+from tune.records import TrialRecord
 
 
 @pytest.fixture(params=["local", "file", "s3"])

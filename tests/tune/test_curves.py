@@ -1,5 +1,5 @@
 from tune.curves import CurveLogger
-from tune.ledger import TrialRecord
+from tune.records import TrialRecord
 
 
 def test_curve_logger_takes_the_end_of_a_trial_that_another_session_ran(tmp_path):

@@ -3,8 +3,8 @@ import pytest
 
 from tune.config import RacingConfig
 from tune.decision import compared_configurations, decide, decide_without_race, describe_decision
-from tune.ledger import TrialRecord
 from tune.racing import standing
+from tune.records import TrialRecord
 
 PAPER = {"loss.pair_margin": 2.0}
 WIGGLE = [0.01, -0.01, 0.01, -0.01, 0.01, -0.01, 0.01, -0.01]

@@ -10,8 +10,8 @@ import rocore
 from rocore.config import ResplitConfig, make_config
 from rocore.data.resplit import draw_novel
 from tune.config import ObjectiveConfig
-from tune.ledger import TrialRecord
 from tune.objective import final_run, search_run
+from tune.records import TrialRecord
 from tune.reevaluation import rank
 
 POINTS = (

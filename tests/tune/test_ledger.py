@@ -3,7 +3,8 @@ import json
 import pytest
 
 from rocore.errors import CheckpointError, ConfigError
-from tune.ledger import MAX_LOST_PROCESSES, Ledger, TrialRecord, outcome, read_records
+from tune.ledger import MAX_LOST_PROCESSES, Ledger
+from tune.records import TrialRecord, outcome, read_records
 from tune.remote.copy import has_tried
 from tune.sweep_directory import SweepDirectory
 

@@ -5,8 +5,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from rocore.errors import CheckpointError
 from tune import optuna_study
 from tune.config import Dimension
-from tune.ledger import TrialRecord
 from tune.optuna_study import Study, StudyMirror, distributions, make_sampler, quiet_optuna, seed_of
+from tune.records import TrialRecord
 
 
 @pytest.fixture
@@ -203,3 +203,42 @@ def test_tpe_that_is_told_the_space_draws_what_optunas_own_does(make_sweep, monk
         optuna_study, "make_sampler", lambda _name, seed, _space: optuna.samplers.TPESampler(seed=seed)
     )
     assert proposals() == ours
+
+
+def learned_from(make_sweep, ends, order):
+    """Return the next proposals after trials that ran at once and ended in some order; `ends` are states and curves."""
+    study = Study(make_sweep(), "test")
+    records = []
+    for number in range(len(ends)):
+        _, params = study.propose()
+        records.append(TrialRecord(f"{number:04d}", number, params))
+    for number in order:
+        state, curve = ends[number]
+        for epoch, objective in enumerate(curve, start=1):
+            records[number].curve.append({"epoch": epoch, "objective": objective, "seconds": 1.0})
+            records[number].objective = objective
+            study.advanced(records[number], {})
+        records[number].state = state
+        study.ended(records[number])
+    return [study.propose() for _ in range(2)]
+
+
+STOPPED = [("complete", (0.1, 0.2, 0.3)), *(("pruned", (0.01 * number,)) for number in range(1, 14))]
+
+
+def test_proposals_after_the_same_ends_in_another_order_are_the_same(make_sweep):
+    orders = [range(14), reversed(range(14)), (3, 0, 13, 7, 1, 12, 2, 11, 5, 4, 10, 6, 9, 8)]
+    first, *others = [learned_from(make_sweep, STOPPED, order) for order in orders]
+    assert others == [first, first]
+
+
+def test_tpe_learns_from_stopped_trials_by_their_last_epoch(make_sweep):
+    one = learned_from(make_sweep, STOPPED, range(14))
+    # The same trials, but others of them were the good ones; then, others went further.
+    other = [STOPPED[0], *(("pruned", (0.01 * (14 - number),)) for number in range(1, 14))]
+    further = [STOPPED[0], *(("pruned", (0.01,) * (3 if number == 2 else 1)) for number in range(1, 14))]
+    assert learned_from(make_sweep, other, range(14)) != one
+    assert learned_from(make_sweep, further, range(14)) not in (
+        one,
+        learned_from(make_sweep, [STOPPED[0], *[("pruned", (0.01,))] * 13], range(14)),
+    )

@@ -8,9 +8,10 @@ from rocore.config import dump_config
 from rocore.errors import CheckpointError, ConfigError, StorageAwayError
 from tune import others
 from tune.journal import FILE, read_events
-from tune.ledger import Ledger, TrialRecord
+from tune.ledger import Ledger
 from tune.optuna_study import Study
 from tune.others import Others
+from tune.records import TrialRecord
 from tune.replay import check_record
 from tune.report.results import Results
 from tune.report.sections_time import time_section

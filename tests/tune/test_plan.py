@@ -191,3 +191,34 @@ def test_plan_of_packs_needs_memory_and_checkpoints_for_every_member(make_sweep)
     shown = Console(width=200, record=True)
     shown.print(render(packed))
     assert "6 trials, 2 pack(s) of up to 4 at once" in shown.export_text()
+
+
+def test_plan_says_which_limit_the_search_ends_by_and_counts_to_there(make_sweep):
+    keys = {"resources.gpus_per_trial": 0.5}
+    common = {"scheduler": {"name": "none"}, "racing": NO_RACE}
+    whole = make_plan(make_sweep(keys, **common), COSTS, num_concurrent=1)
+    busy_s = whole.search_s - RAY_START_S
+    half = {
+        **keys,
+        "search.max_gpu_hours": 0.5 * busy_s / 2 / 3600,
+        "search.max_hours": 100,
+        "search.stop_after": 3,
+    }
+    plan = make_plan(make_sweep(half, **common), COSTS, num_concurrent=1)
+    assert (plan.ended_by, plan.num_expected, plan.num_trials) == ("max_gpu_hours", 3, 6)
+    assert plan.search_s == pytest.approx(RAY_START_S + busy_s / 2)
+    assert plan.busy_s == pytest.approx(whole.busy_s - busy_s / 2)
+    console = Console(record=True, width=300)
+    console.print(render(plan))
+    assert "search.max_gpu_hours ends it after about 3 of 6 trials" in console.export_text()
+    assert as_tree(plan)["ended_by"] == "max_gpu_hours"
+
+
+def test_plan_with_limits_that_are_not_reached_counts_everything(make_sweep):
+    common = {"scheduler": {"name": "none"}, "racing": NO_RACE}
+    plan = make_plan(make_sweep({"search.max_hours": 100}, **common), COSTS, num_concurrent=1)
+    whole = make_plan(make_sweep(**common), COSTS, num_concurrent=1)
+    assert (plan.ended_by, plan.search_s) == (None, whole.search_s)
+    console = Console(record=True, width=300)
+    console.print(render(plan))
+    assert "search.max_hours = 100; all 6 trials are expected to fit" in console.export_text()

@@ -5,8 +5,8 @@ from rich.console import Console
 
 from rocore.text import shown
 from tests.awkward import AWKWARD
-from tune.ledger import TrialRecord
 from tune.progress import Progress, format_params
+from tune.records import TrialRecord
 
 names = pytest.mark.parametrize("name", AWKWARD.values(), ids=AWKWARD)
 

@@ -3,7 +3,6 @@ import pytest
 
 from rocore.errors import ConfigError, RocoreError
 from tune.config import RacingConfig
-from tune.ledger import TrialRecord
 from tune.racing import (
     describe_race,
     missing_specs,
@@ -13,6 +12,7 @@ from tune.racing import (
     scores_of,
     standing,
 )
+from tune.records import TrialRecord
 
 RULES = RacingConfig(num_candidates=3, num_pairs=8, min_pairs=4)
 NOISE = [0.00, 0.02, -0.01, 0.01, 0.03, -0.02, 0.00, 0.01]

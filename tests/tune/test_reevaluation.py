@@ -1,6 +1,6 @@
 import pytest
 
-from tune.ledger import TrialRecord
+from tune.records import TrialRecord
 from tune.reevaluation import METRIC, against_paper, candidates, final_specs, name_of, rank, summarize_final
 
 PAPER = {"loss.pair_margin": 2.0}

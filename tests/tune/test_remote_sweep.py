@@ -8,7 +8,8 @@ import pytest
 from rocore import Storage
 from rocore.errors import CheckpointError, ConfigError, StorageAwayError, StorageError
 from tune.journal import FILE
-from tune.ledger import Ledger, TrialRecord, read_records
+from tune.ledger import Ledger
+from tune.records import TrialRecord, read_records
 from tune.remote import journal as remote_journal
 from tune.remote import lease as remote_lease
 from tune.remote import sweep as remote_sweep

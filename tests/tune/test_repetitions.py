@@ -1,4 +1,4 @@
-from tune.ledger import TrialRecord
+from tune.records import TrialRecord
 from tune.repetitions import configuration_of, run_name
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from tune.checkpoints import newest_first
-from tune.ledger import Ledger, TrialRecord
+from tune.ledger import Ledger
+from tune.records import TrialRecord
 from tune.retention import Retention
 from tune.sweep_directory import SweepDirectory
 

@@ -8,7 +8,8 @@ from click.testing import CliRunner
 from rocore.commands.main import main
 from rocore.config import dump_config
 from rocore.errors import CheckpointError
-from tune.ledger import Ledger, TrialRecord
+from tune.ledger import Ledger
+from tune.records import TrialRecord
 from tune.status import read_status
 from tune.sweep_directory import SweepDirectory
 

@@ -19,8 +19,8 @@ def calls(monkeypatch):
             Path(out), str(out), "trial-3", {"loss.pair_margin": 1.5}, 0.8123, "No significant difference."
         )
 
-    def resume(out, *, num_more, overrides, echo):
-        made.append((out, num_more, overrides))
+    def resume(out, *, num_more, space, overrides, echo):
+        made.append((out, num_more, overrides) if space is None else (out, num_more, space))
         return SweepResult(Path(out), str(out), "paper", {}, 0.5, "As the paper's.")
 
     monkeypatch.setattr("tune.sweep.run_sweep", run)
@@ -73,6 +73,14 @@ def test_sweep_resumes_and_extends_a_directory(calls, tmp_path, arguments, num_m
     assert "As the paper's." in result.output
 
 
+def test_sweep_extended_takes_a_space_from_a_file(calls, tmp_path):
+    path = tmp_path / "space.yaml"
+    path.write_text("loss.pair_margin: {distribution: uniform, low: 1, high: 2}")
+    result = CliRunner().invoke(main, ["sweep", "--extend", "8", str(tmp_path), "--space", str(path)])
+    assert result.exit_code == 0, result.output
+    assert calls == [(tmp_path, 8, {"loss.pair_margin": {"distribution": "uniform", "low": 1, "high": 2}})]
+
+
 def test_sweep_sequential_runs_one_trial_at_a_time(sweep_file, calls):
     CliRunner().invoke(main, ["sweep", str(sweep_file()), "--sequential"])
     assert calls[0][0].config.resources.max_concurrent_trials == 1
@@ -87,6 +95,10 @@ def test_sweep_sequential_runs_one_trial_at_a_time(sweep_file, calls):
         (["--replay", "{folder}", "--set", "seed=3"], "take a sweep as it is"),
         (["--resume", "{folder}", "--sequential"], "take a sweep as it is"),
         (["--extend", "0", "{folder}"], "0 is not in the range"),
+        (
+            ["--resume", "{folder}", "--space", "{file}"],
+            "--space says what the trials of --extend N DIR are drawn",
+        ),
     ],
 )
 def test_sweep_with_options_that_contradict_each_other_is_refused(

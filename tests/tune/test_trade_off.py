@@ -4,8 +4,8 @@ import optuna
 import pytest
 
 from tune.config import ObjectiveConfig
-from tune.ledger import TrialRecord
 from tune.optuna_study import Study, StudyMirror, quiet_optuna
+from tune.records import TrialRecord
 from tune.trade_off import describe_trade_off, values
 
 ACCURACY = ObjectiveConfig(second="known_accuracy")

@@ -1,7 +1,7 @@
 import pytest
 
 from tune.decision import Decision
-from tune.ledger import TrialRecord
+from tune.records import TrialRecord
 from tune.reevaluation import METRIC
 from tune.verdict import judge
 

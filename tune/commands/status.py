@@ -50,6 +50,7 @@ def status(directory: Path | str, watch: bool, as_json: bool) -> None:
 def describe(status: "Status", directory: Path | str) -> str:
     """Return a status for reading."""
     from rocore import shown
+    from tune.limits import describe as describe_limit
     from tune.plan_table import hours_text
     from tune.progress import format_params
 
@@ -61,6 +62,8 @@ def describe(status: "Status", directory: Path | str) -> str:
             if phase.count(state)
         )
         lines.append(f"{phase.title}: {counts or 'not begun'}, of at most {phase.most}")
+    if status.ended_by is not None:
+        lines.append(f"the search has ended: {describe_limit(status.ended_by)}")
     if status.best is not None:
         best = status.best
         lines.append(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rocore.commands.options import make_set_option
+from tune.commands.add import add
 from tune.commands.collect import collect
 from tune.commands.place import NEW_PLACE, OLD_PLACE, ReadSweep
 from tune.commands.status import status
@@ -22,7 +23,7 @@ class SweepCommand(click.Command):
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
         """Hand over to the other command, where that is named."""
-        beside = {command.name: command for command in (status, collect)}
+        beside = {command.name: command for command in (status, collect, add)}
         if args and (command := beside.get(args[0])) is not None:
             return command.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
         return super().make_context(info_name, args, parent, **extra)
@@ -58,6 +59,13 @@ class SweepCommand(click.Command):
     help="Add N trials to the sweep in DIR and bring its final comparison up to date; instead of CONFIG.",
 )
 @click.option(
+    "--space",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="With --extend: YAML with other bounds or choices by searched key, as under `search.space`, which the new "
+    "trials are drawn from; for a single bound, --set search.space.KEY.high=... does.",
+)
+@click.option(
     "--replay",
     metavar="DIR",
     type=ReadSweep(models=False),
@@ -82,6 +90,7 @@ def sweep(
     go_on: bool,
     resume: Path | str | None,
     extend: tuple[int, Path | str] | None,
+    space: Path | None,
     replay: Path | None,
     sequential: bool,
     dry_run: bool,
@@ -98,9 +107,11 @@ def sweep(
 
     Whatever ends a sweep (a kill, a lost node, a full disk), --resume goes on with it; trials that have ended aren't
     run again. With --resume, --set may change `resources`, `cache`, `trial.checkpoint_share` and whatever else says
-    where and with what trials run, not what they compute. Ctrl-C stops it cleanly, a second time at once.
+    where and with what trials run, not what they compute; and search.max_hours, search.max_gpu_hours and
+    search.stop_after, which say how long the search may be. Ctrl-C stops it cleanly, a second time at once.
 
-    `rocore sweep status DIR` shows how a sweep stands, from any other terminal.
+    `rocore sweep status DIR` shows how a sweep stands, from any other terminal. `rocore sweep add DIR` adds a trial of
+    your own to one that doesn't run.
 
     \b
     rocore sweep configs/tune/quickstart.yaml --dry-run
@@ -108,18 +119,18 @@ def sweep(
     rocore sweep status sweeps/a --watch
     rocore sweep --resume sweeps/a
     rocore sweep --extend 8 sweeps/a
+    rocore sweep --extend 8 sweeps/a --set search.space.loss.pair_margin.high=2
+    rocore sweep add sweeps/a --set loss.pair_margin=1.5
     rocore sweep --replay sweeps/a
     rocore sweep configs/tune/main.yaml --out s3://bucket/sweeps/a
     """
+    from rocore.config import read_yaml
     from tune.remote.copy import has_tried
 
-    if sum(source is not None for source in (config, resume, extend, replay)) != 1:
-        raise click.UsageError("one of CONFIG, --resume DIR, --extend N DIR and --replay DIR must be given")
-    if config is None and (out is not None or sequential or dry_run or go_on or (overrides and replay)):
-        raise click.UsageError(
-            "--resume, --extend and --replay take a sweep as it is, without --out, --sequential, --continue or "
-            "--dry-run, and --replay without --set"
-        )
+    begins = out is not None or sequential or dry_run or go_on
+    _check_source(
+        config, resume, extend, replay, begins=begins, sets=bool(overrides), space=space is not None
+    )
     if config is not None:
         out = out or Path("sweeps") / config.stem
         if go_on and has_tried(out):
@@ -131,7 +142,31 @@ def sweep(
     else:
         num_more, directory = extend or (0, resume)
         assert directory is not None
-        _go_on(directory, overrides, num_more)
+        _go_on(directory, overrides, num_more, None if space is None else read_yaml(space))
+
+
+def _check_source(
+    config: Path | None,
+    resume: Path | str | None,
+    extend: tuple[int, Path | str] | None,
+    replay: Path | None,
+    *,
+    begins: bool,
+    sets: bool,
+    space: bool,
+) -> None:
+    """Refuse no sweep or several, and options that belong to another one's start."""
+    if sum(source is not None for source in (config, resume, extend, replay)) != 1:
+        raise click.UsageError("one of CONFIG, --resume DIR, --extend N DIR and --replay DIR must be given")
+    if config is None and (begins or (sets and replay)):
+        raise click.UsageError(
+            "--resume, --extend and --replay take a sweep as it is, without --out, --sequential, --continue or "
+            "--dry-run, and --replay without --set"
+        )
+    if space and extend is None:
+        raise click.UsageError(
+            "--space says what the trials of --extend N DIR are drawn from, and needs that"
+        )
 
 
 def _begin(
@@ -160,12 +195,14 @@ def _begin(
         _show_result(run_sweep(loaded, out, echo=_echo))
 
 
-def _go_on(place: Path | str, overrides: dict[str, Any], num_more: int = 0) -> None:
+def _go_on(
+    place: Path | str, overrides: dict[str, Any], num_more: int = 0, space: dict[str, Any] | None = None
+) -> None:
     import rocore
     from tune.sweep import resume_sweep
 
     rocore.outlive_readers()
-    _show_result(resume_sweep(place, num_more=num_more, overrides=overrides, echo=_echo))
+    _show_result(resume_sweep(place, num_more=num_more, space=space, overrides=overrides, echo=_echo))
 
 
 def _warn(loaded: "Sweep") -> None:

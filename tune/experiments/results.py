@@ -12,7 +12,8 @@ from rocore.errors import CheckpointError
 from tune.config import Value
 from tune.experiments.config import Experiment
 from tune.experiments.preparation import Facts
-from tune.ledger import TrialRecord, timestamp
+from tune.ledger import timestamp
+from tune.records import TrialRecord
 from tune.repetitions import compare_with, finished, run_name, summarize_runs
 from tune.report.results import Results
 from tune.statistics import Comparison, detectable

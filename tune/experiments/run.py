@@ -15,13 +15,14 @@ from tune.experiments.preparation import Facts, prepare_experiment, trunk_groups
 from tune.experiments.report import verdicts, write_experiment_report
 from tune.experiments.results import ExperimentResults
 from tune.interruption import stoppable
-from tune.ledger import Ledger, TrialRecord
+from tune.ledger import Ledger
 from tune.progress import Progress
+from tune.records import TrialRecord
 from tune.repetitions import configuration_of, run_name
 from tune.resumption import check_same_computation
-from tune.session import CONFIG, Echo, begun_precision, prepare_once, run_steps, write_begin
+from tune.session import Echo, begun_precision, prepare_once, run_steps, write_begin
 from tune.specification import num_threads
-from tune.sweep_directory import SweepDirectory, check_is_no_run, is_experiment
+from tune.sweep_directory import CONFIG, SweepDirectory, check_is_no_run, is_experiment
 from tune.tensorboard import TableRow, write_table
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from pathlib import Path
 import rocore
 from rocore.errors import StorageAwayError, StorageError
 from tune.journal import FILE
-from tune.ledger import TrialRecord
+from tune.records import TrialRecord
 from tune.remote.copy import Copy, copy_root, local_journal, place_of, write_journal
 from tune.remote.journal import RemoteJournal, read_journal
 from tune.remote.lease import LEASE, Lease

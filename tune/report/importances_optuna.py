@@ -64,14 +64,14 @@ def importances(results: Results) -> Importances | None:
         Shares that sum to 1; None with fewer than `MIN_TRIALS` trials, or where all scored the same.
     """
     space = results.space
-    rows, trials_used = _usable(results, set(space))
+    distributions = {key: _distribution(dimension) for key, dimension in space.items()}
+    rows, trials_used = _usable(results, distributions)
     draw = np.random.default_rng(0)
     if len(rows) > MAX_ROWS:
         rows = [rows[index] for index in sorted(draw.choice(len(rows), MAX_ROWS, replace=False))]
         trials_used = f"{MAX_ROWS} drawn from {trials_used}"
     if len(rows) < MIN_TRIALS or len({score for _, score in rows}) < 2 or not space:
         return None
-    distributions = {key: _distribution(dimension) for key, dimension in space.items()}
     with _quiet():
         shares = _shares(rows, distributions, NUM_TREES)
         resampled, shuffled = [], []
@@ -94,20 +94,31 @@ def importances(results: Results) -> Importances | None:
     return Importances(by_key, trials_used, rows)
 
 
-def _usable(results: Results, keys: set[str]) -> tuple[list[Row], str]:
+def _usable(results: Results, distributions: "dict[str, BaseDistribution]") -> tuple[list[Row], str]:
+    """Return trials with a score, inside the space: an extension may have made it narrower."""
     complete = [
         (trial["params"], float(trial["objective"]))
         for trial in results.of_state("complete")
-        if trial.get("objective") is not None and keys <= set(trial["params"])
+        if trial.get("objective") is not None and _is_inside(trial["params"], distributions)
     ]
     if len(complete) >= MIN_TRIALS:
         return complete, f"the {len(complete)} complete trials"
     epoch, scored = common_scores(results)
-    rows = [(trial["params"], score) for trial, score in scored if keys <= set(trial["params"])]
+    rows = [(trial["params"], score) for trial, score in scored if _is_inside(trial["params"], distributions)]
     return rows, (
         f"{len(rows)} trials, complete or stopped early, by their score after joint epoch {epoch}, "
         f"the last that all of them reached ({len(complete)} complete ones are too few)"
     )
+
+
+def _is_inside(params: Record, distributions: "dict[str, BaseDistribution]") -> bool:
+    try:
+        return all(
+            distribution._contains(distribution.to_internal_repr(params[key]))
+            for key, distribution in distributions.items()
+        )
+    except (KeyError, ValueError):
+        return False
 
 
 def _shares(

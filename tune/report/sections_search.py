@@ -1,11 +1,12 @@
 """The search: what was searched, and how every trial did."""
 
+from tune.limits import describe_tree
 from tune.names import short_value, symbols
 from tune.report.contents import Block, Cell, Paragraph, Pictures, Section, Table, table
 from tune.report.numbers import NO_NUMBER, duration
 from tune.report.pictures_pareto import pareto_picture
 from tune.report.pictures_search import curves_picture, history_picture, objective_cell, trial_tone
-from tune.report.results import Results
+from tune.report.results import Record, Results
 
 
 def search_section(results: Results) -> Section:
@@ -35,7 +36,16 @@ def _summary(results: Results) -> str:
         else ""
     )
     took = f", in {duration(search['seconds'])}" if search.get("seconds") is not None else ""
-    return f"{len(states)} {plural}{by}{stopped}{took}: {', '.join(parts)}."
+    sentences = [f"{len(states)} {plural}{by}{stopped}{took}: {', '.join(parts)}."]
+    if search.get("ended_by"):
+        sentences.append(f"It ended before its last trial: {describe_tree(search['ended_by'])}.")
+    if search.get("earlier_spaces"):
+        numbers = ", ".join(str(change["before_trial"]) for change in search["earlier_spaces"])
+        sentences.append(
+            f"The space was changed before trial {numbers}; {search['num_outside']} trials lie outside what it is now, "
+            "and the searcher learned from the others."
+        )
+    return " ".join(sentences)
 
 
 def _space_table(results: Results) -> Table:
@@ -70,7 +80,7 @@ def trials_table(results: Results) -> Table:
         params = trial.get("params") or {}
         state = "stopped early" if trial.get("state") == "pruned" else str(trial.get("state"))
         row: list[object] = [
-            f"{trial['number']} (paper's)" if trial.get("is_paper") else str(trial["number"]),
+            f"{trial['number']}{_origin(trial)}",
             Cell(state, "", "bad" if state == "failed" else ""),
             objective_cell(trial),
             *(
@@ -92,6 +102,12 @@ def trials_table(results: Results) -> Table:
         "" if tone == "bad" else tone for tone in (trial_tone(results, trial) for trial in results.trials)
     ]
     return table(columns, rows, 2, caption="All trials", tones=tones, num_text_last=int(any_failed))
+
+
+def _origin(trial: Record) -> str:
+    if trial.get("is_paper"):
+        return " (paper's)"
+    return " (added)" if trial.get("is_added") else ""
 
 
 def _first_line(text: object) -> str:

@@ -52,6 +52,12 @@ def test_importances_are_plain_numbers_inside_their_intervals():
         assert 0 <= one.low <= one.share <= one.high <= 1
 
 
+def test_importances_leave_out_trials_outside_a_space_that_was_made_narrower():
+    inside = [trial(n, n / 10, {"a": n / 10, "b": 1 + n % 4}) for n in range(10)]
+    outside = [trial(n, 0.5, {"a": 3.0, "b": 2}) for n in (10, 11)] + [trial(12, 0.5, {"a": 0.5, "b": "x"})]
+    assert found(inside + outside) == found(inside)
+
+
 def test_importances_with_few_complete_trials_use_the_epoch_that_all_reached():
     trials = [
         trial(n, n / 10, {"a": n / 10, "b": 1 + n % 4}, "complete" if n < 3 else "pruned", early=n / 10)
