@@ -106,6 +106,24 @@ def pair_loss(
     )  # the mean over (i, j) already holds both directions; each pair's cost is their sum
 
 
+def novel_cross_entropy(logits: Float[Tensor, "B K"], pseudo_labels: Int[Tensor, " B"]) -> Float[Tensor, ""]:
+    """Cross entropy of unlabeled instances against their own cluster: -1/B sum_i log p_(i, y_i); not in the paper.
+
+    The pair loss leaves open which output a cluster takes, and two clusters may take one. This term gives each cluster
+    its own. It asks that a cluster keeps its id from epoch to epoch, as those of `rocore.clustering.kmeans` do.
+
+    Source: DeepCluster (Caron et al. 2018, arXiv 1807.05520); DeepAligned (Zhang et al. 2021, arXiv 2012.08987).
+
+    Args:
+        logits: Novel classifier's outputs for unlabeled instances.
+        pseudo_labels: Cluster ids y, below K.
+
+    Returns:
+        Scalar.
+    """
+    return F.cross_entropy(logits, pseudo_labels)
+
+
 def rampup(joint_epoch: int, *, peak: float, num_epochs: int) -> float:
     """Return mu(t) = mu0 exp(-5 (1 - t/T)^2), t clipped to T (17).
 

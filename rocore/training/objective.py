@@ -7,7 +7,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rocore.config import Config, LossConfig
-from rocore.losses import center_loss, incremental_loss, pair_loss, rampup, reconstruction_loss
+from rocore.losses import (
+    center_loss,
+    incremental_loss,
+    novel_cross_entropy,
+    pair_loss,
+    rampup,
+    reconstruction_loss,
+)
 from rocore.model import JointLogits, RoCORE
 
 
@@ -111,10 +118,12 @@ def joint_terms(
     margin: float | Tensor,
     num_known_relations: int,
 ) -> dict[str, Tensor]:
-    """Return the terms of equation 16 (or 17 in incremental mode) by name."""
+    """Return the terms of equation 16 (or 17 in incremental mode) by name, and what is switched on beside them."""
     terms = {"pair": pair_loss(logits.novel, pseudo_labels, margin=margin)}
     if config.use_cross_entropy:
         terms["cross_entropy"] = F.cross_entropy(logits.labeled, labels)
+    if config.novel_cross_entropy:
+        terms["novel_cross_entropy"] = novel_cross_entropy(logits.novel, pseudo_labels)
     if logits.unified is not None:
         terms["incremental"] = incremental_loss(logits.unified, logits.novel, num_known_relations)
     return terms
@@ -153,4 +162,5 @@ class JointObjective:
             margin=self._config.pair_margin,
             num_known_relations=self._model.num_known_relations,
         )
-        return weighted_sum(terms, {"incremental": self._rampup}, record, entity_pair_repr)
+        weights = {"incremental": self._rampup, "novel_cross_entropy": self._config.novel_cross_entropy}
+        return weighted_sum(terms, weights, record, entity_pair_repr)

@@ -19,11 +19,14 @@ from rocore.training.stack import share_gradients, stack_models, unstack
 from rocore.training.steps import JointPlan, Plan, PretrainPlan, batches, dropout_masks, token_rows
 from rocore.training.trainer import EpochReport, Trainer
 
+OWN_WEIGHTS = {"center_weight", "pair_margin", "weight_decay", "novel_cross_entropy"}
+"""Keys of `loss` in which members may differ."""
+
 
 def pack_key(trainer: Trainer) -> tuple[Any, ...]:
     """Return what members of a pack must share: everything but seeds, learning rates and the weights of losses."""
     config, task = trainer.config, trainer.task
-    loss = config.loss.model_dump(exclude={"center_weight", "pair_margin", "weight_decay"})
+    loss = config.loss.model_dump(exclude=OWN_WEIGHTS)
     return (
         id(task.bank),
         task.precision,
@@ -32,6 +35,7 @@ def pack_key(trainer: Trainer) -> tuple[Any, ...]:
         config.train.batch_size,
         config.train.dropout,
         tuple(loss.items()),
+        config.loss.novel_cross_entropy > 0,
         config.incremental.enabled,
         len(task.known_train),
         len(task.novel_train),

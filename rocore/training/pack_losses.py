@@ -102,6 +102,7 @@ class PackLosses:
             centroids=torch.stack([plan.centroids for plan in plans]),
             center_weight=column([config.loss.center_weight for config in self._configs]),
             margin=column([config.loss.pair_margin for config in self._configs]),
+            novel_cross_entropy=column([config.loss.novel_cross_entropy for config in self._configs]),
         )
         if not self._pretraining:
             modes = [config.incremental for config in self._configs]
@@ -147,7 +148,11 @@ class PackLosses:
         found = torch.vmap(
             lambda *a: terms(JointLogits(*a[:3]), *a[3:]), in_dims=(0, 0, _axis(logits[2]), 0, 0, 0)
         )(*logits, step.labels, step.pseudo_labels, self._constants["margin"])
-        return weighted_sum(found, {"incremental": self._constants["rampup"]}, means, h)
+        weights = {
+            "incremental": self._constants["rampup"],
+            "novel_cross_entropy": self._constants["novel_cross_entropy"],
+        }
+        return weighted_sum(found, weights, means, h)
 
     @property
     def _width(self) -> int:

@@ -181,6 +181,8 @@ def joint_loss(
     total = pair_loss(novel, pseudo_labels, config.loss.pair_margin)
     if config.loss.use_cross_entropy:
         total = total + cross_entropy(known, labels)
+    if config.loss.novel_cross_entropy:
+        total = total + config.loss.novel_cross_entropy * cross_entropy(novel, pseudo_labels)
     if config.incremental.enabled:
         unified = unlabeled @ weights["known_classifier.weight"].T + weights["known_classifier.bias"]
         mu = rampup(joint_epoch, config.incremental.rampup_peak, config.incremental.rampup_epochs)

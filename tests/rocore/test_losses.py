@@ -172,6 +172,23 @@ def test_pair_loss_renamed_clusters_is_the_same() -> None:
 # Incremental mode, equation 17
 
 
+def test_novel_cross_entropy_hand_value() -> None:
+    """Probabilities 3/4 of cluster 0 and 1/5 of cluster 1."""
+    logits = torch.tensor([[math.log(3.0), 0.0], [math.log(4.0), 0.0]])
+    loss = losses.novel_cross_entropy(logits, torch.tensor([0, 1]))
+    assert loss.item() == pytest.approx(-(math.log(3 / 4) + math.log(1 / 5)) / 2, rel=1e-6)
+
+
+def test_novel_cross_entropy_tells_clusters_apart_that_the_pair_loss_has_given_up() -> None:
+    """Two clusters on one output, far on the plateau of the softmax: the pair loss has next to no gradient there."""
+    logits = torch.tensor([[20.0, 0.0], [20.0, 0.0]], requires_grad=True)
+    pseudo_labels = torch.tensor([0, 1])
+    (of_pairs,) = torch.autograd.grad(losses.pair_loss(logits, pseudo_labels, margin=2.0), logits)
+    (of_clusters,) = torch.autograd.grad(losses.novel_cross_entropy(logits, pseudo_labels), logits)
+    assert of_pairs.abs().max() < 1e-6
+    assert of_clusters[1].tolist() == pytest.approx([0.5, -0.5], abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("joint_epoch", "expected"),
     [

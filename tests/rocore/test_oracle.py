@@ -43,6 +43,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "no center": {"loss": {"use_center": False}},
     "no reconstruction": {"loss": {"use_reconstruction": False, "center_weight": 0.5}},
     "no cross entropy": {"loss": {"use_cross_entropy": False}},
+    "novel cross entropy": {"loss": {"novel_cross_entropy": 0.3}},
 }
 
 

@@ -24,8 +24,9 @@ TOLERANCE = {"incremental": 1e-2}
 @pytest.fixture(params=[False, True], ids=["standard", "incremental"])
 def configs(request: pytest.FixtureRequest, config_of: Callable[..., Config]) -> list[Config]:
     shared = {"incremental.enabled": request.param, "train.dropout": 0.2, "train.max_epochs": 3}
-    ramps = [{"incremental.rampup_peak": peak} if request.param else {} for peak in (0.3, 1.0, 2.0)]
-    return [config_of({**shared, **own, **ramp}) for own, ramp in zip(VARIANTS, ramps, strict=True)]
+    key = "incremental.rampup_peak" if request.param else "loss.novel_cross_entropy"
+    weights = [{key: weight} for weight in (0.3, 1.0, 2.0)]
+    return [config_of({**shared, **own, **weight}) for own, weight in zip(VARIANTS, weights, strict=True)]
 
 
 def assert_alike(packed: Trainer, alone: Trainer) -> None:
@@ -124,8 +125,15 @@ def test_pack_key_tells_what_can_be_stacked(
 ) -> None:
     key = pack_key(trainer_of(config_of()))
     assert pack_key(trainer_of(config_of({"loss.center_weight": 0.7, "seed": 9}))) == key
-    for other in ({"train.batch_size": 8}, {"loss.use_center": False}, {"incremental.enabled": True}):
+    for other in (
+        {"train.batch_size": 8},
+        {"loss.use_center": False},
+        {"incremental.enabled": True},
+        {"loss.novel_cross_entropy": 0.1},
+    ):
         assert pack_key(trainer_of(config_of(other))) != key
+    one, other = (trainer_of(config_of({"loss.novel_cross_entropy": weight})) for weight in (0.1, 0.7))
+    assert pack_key(one) == pack_key(other)
     joint = trainer_of(config_of())
     joint.run_epoch()
     assert pack_key(joint) != key
