@@ -20,7 +20,9 @@ FIELDS = ("known_train", "known_test", "novel_train", "novel_test")
 def make_splits(corpus: Corpus, config: DataConfig, *, seed: int, incremental: bool) -> Splits:
     """Split both roles; the novel side at random and never by relation, the known side by relation.
 
-    Each side has a random stream of its own: the novel split is the same with and without incremental mode.
+    Each side has a random stream of its own: the novel split is the same with and without incremental mode. Known test
+    instances are drawn from spare ones, too, before any cut: `data.subset` doesn't change them. Where one was chosen
+    by the cut, the next spare one of its relation is trained on instead, while there are any.
 
     Returns:
         Rows of the pools, each sorted ascending.
@@ -43,15 +45,25 @@ def make_splits(corpus: Corpus, config: DataConfig, *, seed: int, incremental: b
     known_size = config.known_test_size
     if known_size is None:
         known_size = KNOWN_TEST_SIZE_INCREMENTAL if incremental else 0
-    is_test = _stratify(
-        corpus.known_labels, _count("known_test_size", known_size, len(corpus.known_rows)), known_rng
-    )
+    rows = np.sort(np.concatenate([corpus.known_rows, corpus.spare_rows]))
+    num_known_test = _count("known_test_size", known_size, len(rows))
+    known_test = rows[_stratify(corpus.labels_of(rows), num_known_test, known_rng)]
     return Splits(
-        known_train=np.sort(corpus.known_rows[~is_test]),
-        known_test=np.sort(corpus.known_rows[is_test]),
+        known_train=_known_train(corpus, known_test),
+        known_test=known_test,
         novel_train=np.sort(shuffled[num_test:]),
         novel_test=np.sort(shuffled[:num_test]),
     )
+
+
+def _known_train(corpus: Corpus, known_test: Rows) -> Rows:
+    """Return as many rows of each relation as were chosen, none of them a test row."""
+    is_test = np.isin(corpus.known_rows, known_test)
+    lost = np.bincount(corpus.known_labels[is_test], minlength=corpus.num_known_relations)
+    is_free = ~np.isin(corpus.spare_rows, known_test)
+    spare_rows, spare_labels = corpus.spare_rows[is_free], corpus.spare_labels[is_free]
+    instead = [spare_rows[spare_labels == label][:count] for label, count in enumerate(lost.tolist())]
+    return np.sort(np.concatenate([corpus.known_rows[~is_test], *instead]))
 
 
 def _count(key: str, size: float, available: int) -> int:
