@@ -154,6 +154,8 @@ class Records:
         elif kind == "ask":
             names = ("name", "number", "params", "role", "seed")
             self.by_name[event["name"]] = TrialRecord(**{name: event[name] for name in names})
+        elif kind == "grow":
+            self.begin |= {name: value for name, value in event.items() if name not in ("event", "at")}
         elif kind == "session":
             self.history["sessions"] += 1
         elif kind == "settle":
@@ -162,7 +164,7 @@ class Records:
             self._learn(event)
         else:
             getattr(self, f"_{kind}")(self.by_name[event["name"]], event)
-        if kind not in ("begin", "session", "settle"):
+        if kind not in ("begin", "grow", "session", "settle"):
             role = "search" if kind == "learn" else self.by_name[event["name"]].role
             self.seconds[role] += at - self._last  # type: ignore[assignment]
         self._last = at
@@ -276,6 +278,11 @@ class Ledger:
         if not self.records:
             self._write("begin", **facts)
         self._write("session")
+
+    def grow(self, facts: Mapping[str, Any]) -> None:
+        """Note facts that replace those that it began with, where they differ."""
+        if any(self.state.begin.get(name) != now for name, now in facts.items()):
+            self._write("grow", **facts)
 
     def settle(self, precision: str) -> None:
         """Note what every trial computes in, once: a sweep that is resumed elsewhere keeps it."""
