@@ -43,7 +43,8 @@ class ExperimentPlan:
 
     Attributes:
         num_seeds: Runs of every setting.
-        num_concurrent: Runs at once.
+        num_concurrent: Runs, or packs of runs, at once.
+        pack: Runs in one process.
         prepare_s: The frozen trunks that aren't in the cache yet.
         out_bytes: Models that stay.
         warnings: What the data's checks say.
@@ -52,6 +53,7 @@ class ExperimentPlan:
     settings: tuple[SettingPlan, ...]
     num_seeds: int
     num_concurrent: int
+    pack: int
     prepare_s: float
     out_bytes: int
     warnings: tuple[str, ...]
@@ -77,6 +79,7 @@ class ExperimentPlan:
         return {
             "num_runs": self.num_runs,
             "num_concurrent": self.num_concurrent,
+            "pack": self.pack,
             "settings": {each.name: {"epochs": each.epochs, "run_s": each.run_s} for each in self.settings},
             "prepare_s": self.prepare_s,
             "train_s": self.train_s,
@@ -116,6 +119,7 @@ def plan_experiment(experiment: Experiment, out: Path) -> ExperimentPlan:
         settings=tuple(plans),
         num_seeds=len(experiment.config.seeds),
         num_concurrent=num_concurrent,
+        pack=experiment.config.trial.pack,
         prepare_s=sum(passes.values()),
         out_bytes=model_bytes * len(experiment.config.seeds),
         warnings=facts.warnings,
@@ -134,7 +138,7 @@ def _measure(experiment: Experiment) -> dict[str, rocore.RunCost]:
     alike: dict[str, list[str]] = {}
     for name, config in experiment.configurations.items():
         alike.setdefault(config.model_dump_json(exclude=WITHOUT_COST), []).append(name)
-    costs = {}
+    costs: dict[str, rocore.RunCost] = {}
     for names in alike.values():
         config = experiment.configurations[names[0]]
         rocore.set_threads(num_threads(config, experiment.config.resources))
@@ -150,6 +154,7 @@ def render(plan: ExperimentPlan) -> "Group":
     from rich.table import Table
     from rich.text import Text
 
+    from tune.plan_table import at_once_text
     from tune.report.numbers import duration
 
     table = Table(title="runs", title_justify="left")
@@ -158,7 +163,7 @@ def render(plan: ExperimentPlan) -> "Group":
     for each in plan.settings:
         table.add_row(Text(each.name), str(plan.num_seeds), str(each.epochs), duration(each.run_s))
     lines = (
-        f"{plan.num_runs} runs, {plan.num_concurrent} at once",
+        f"{plan.num_runs} runs, {at_once_text(plan.num_concurrent, plan.pack)}",
         f"training {duration(plan.train_s)} in all; wall time about {duration(plan.wall_s)}, "
         f"{duration(plan.prepare_s)} of it for frozen trunks; less where runs converge before their last epoch",
         f"disk: {plan.out_bytes / 2**20:.0f} MiB of models",
