@@ -62,9 +62,10 @@ class SubsetConfig(Section):
     num_known_relations: Annotated[int, Field(ge=2)] | None = None
     """Known relations that are kept; the others are left out altogether. Null: all."""
     instances_per_relation: Annotated[int, Field(ge=2)] | None = None
-    """Labeled instances of a known relation, at most. Null: all."""
+    """Labeled instances of a known relation to train on, at most. Null: all."""
     num_labeled: Annotated[int, Field(ge=4)] | None = None
-    """Labeled instances in all, spread over the known relations as evenly as these allow. Null: all."""
+    """Labeled instances to train on, spread over the known relations as evenly as these allow. Null: all. Known test
+    instances come on top, and don't depend on it."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the choice; apart from the run's seed, so that seeds share the data and can be compared in pairs."""
 

@@ -78,6 +78,11 @@ class Ledger:
             self._write("begin", **facts)
         self._write("session")
 
+    def grow(self, facts: Mapping[str, Any]) -> None:
+        """Note facts that replace those that it began with, where they differ."""
+        if any(self.state.begin.get(name) != now for name, now in facts.items()):
+            self._write("grow", **facts)
+
     def settle(self, precision: str) -> None:
         """Note what every trial computes in, once: a sweep that is resumed elsewhere keeps it."""
         if self.state.precision is None:

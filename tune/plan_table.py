@@ -46,7 +46,7 @@ def _totals(plan: Plan) -> Table:
     table = Table(title="the whole sweep, expected", title_justify="left", show_header=False)
     stops = f", stopped early at {', '.join(map(str, plan.rungs))}" if plan.rungs else ", none stopped early"
     rows = {
-        "search": f"{plan.num_trials} trials, {_at_once(plan)}",
+        "search": f"{plan.num_trials} trials, {at_once_text(plan.num_concurrent, plan.pack)}",
         "joint epochs of the search": f"about {plan.joint_epochs:.0f} of at most {plan.max_joint_epochs}{stops}",
         "pre-training epochs": str(plan.pretrain_epochs),
         "race": f"at most {plan.num_race_runs} runs to the last epoch",
@@ -75,10 +75,11 @@ def _limits(plan: Plan) -> str:
     return f"{given}; all {plan.num_trials} trials are expected to fit into that"
 
 
-def _at_once(plan: Plan) -> str:
-    if plan.pack == 1:
-        return f"{plan.num_concurrent} at once"
+def at_once_text(num_concurrent: int, pack: int) -> str:
+    """Say how many trials, or packs of them, run at once."""
+    if pack == 1:
+        return f"{num_concurrent} at once"
     return (
-        f"{plan.num_concurrent} pack(s) of up to {plan.pack} at once; a pack is taken to need as long as its "
+        f"{num_concurrent} pack(s) of up to {pack} at once; a pack is taken to need as long as its "
         "trials one after the other (so measured on CPUs; a GPU should be faster)"
     )

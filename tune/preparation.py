@@ -1,7 +1,7 @@
 """What happens once, before any trial: data checked, frozen trunks built, facts gathered for the report."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import rocore
 from rocore.config import Config, override
 from rocore.data.instance import Corpus
 from rocore.errors import ConfigError
-from tune.config import ObjectiveConfig, Sweep
+from tune.config import ObjectiveConfig, ResourcesConfig, Sweep
 from tune.objective import pseudo_novel_configs
 from tune.space import trunk_configs
 from tune.specification import trial_base
@@ -28,6 +28,21 @@ class Facts:
     """That every trial computes in; None where the nodes of a cluster have to say."""
     on_nodes: bool = False
     """Whether trunks are still to be built, on the nodes of a cluster."""
+
+
+@dataclass(frozen=True)
+class TrunkNeeds:
+    """The frozen trunks that trials can ask for, wherever they run.
+
+    Attributes:
+        resources: Of a trial.
+        config: A trial's: its device and `encoder.precision` are all trials'.
+        groups: Tells by the precision that all compute in what each trunk pass makes.
+    """
+
+    resources: ResourcesConfig
+    config: Config
+    groups: Callable[[str], list[tuple[Config, list[int]]]]
 
 
 def prepare_sweep(sweep: Sweep) -> Facts:
@@ -99,6 +114,15 @@ def check_folds(objective: ObjectiveConfig, num_known_relations: int) -> None:
 def trunk_groups(sweep: Sweep) -> list[tuple[Config, list[int]]]:
     """Return every frozen trunk that a trial can ask for, by what one trunk pass can make."""
     return by_output_layer(trunk_configs(trial_base(sweep), sweep.config.search.space))
+
+
+def trunk_needs(sweep: Sweep) -> TrunkNeeds:
+    """Return what the nodes of a cluster build."""
+    return TrunkNeeds(
+        sweep.config.resources,
+        trial_base(sweep),
+        lambda precision: trunk_groups(sweep.in_precision(precision)),
+    )
 
 
 def by_output_layer(configs: Sequence[Config]) -> list[tuple[Config, list[int]]]:

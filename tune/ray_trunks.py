@@ -20,10 +20,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import rocore
 from rocore.config import Config
 from rocore.errors import RocoreError
-from tune.config import ResourcesConfig, Sweep
-from tune.preparation import trunk_groups
+from tune.config import ResourcesConfig
+from tune.preparation import TrunkNeeds
 from tune.ray_nodes import TrialNode, share, trial_nodes
-from tune.specification import trial_base
 
 START_TIMEOUT_S = 60.0
 """How long a node may take to give room to its builder before it is left to its trials."""
@@ -76,11 +75,11 @@ class _Builder:
     num_threads: int
 
 
-def build_trunks(sweep: Sweep, echo: Echo) -> str | None:
+def build_trunks(needs: TrunkNeeds, echo: Echo) -> str | None:
     """Have every node build the frozen trunks that its trials can ask for.
 
     Args:
-        sweep: Whose trials.
+        needs: What trials can ask for.
         echo: Told what each node did.
 
     Returns:
@@ -90,17 +89,15 @@ def build_trunks(sweep: Sweep, echo: Echo) -> str | None:
     Raises:
         RocoreError: If a node can't read the data or the encoder, or can't write its cache.
     """
-    with _builders(sweep.config.resources, echo) as builders:
-        base = trial_base(sweep)
-        asked = {builder.actor.precision.remote(base): builder for builder in builders}
+    with _builders(needs.resources, echo) as builders:
+        asked = {builder.actor.precision.remote(needs.config): builder for builder in builders}
         said = {precision for _, precision in _answers(asked, echo)}
         if not said:
             return None
         precision = "bf16" if said == {"bf16"} else "fp32"
         if len(said) > 1:
             echo("note: some nodes don't multiply bf16 natively, so that all trials compute in fp32")
-        groups = trunk_groups(sweep.in_precision(precision))
-        _build(groups, builders, echo, one_first=base.cache.store is not None)
+        _build(needs.groups(precision), builders, echo, one_first=needs.config.cache.store is not None)
         return precision
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 from rocore.errors import CheckpointError
 from tune.config import Value
+from tune.held import Held
 from tune.journal import FILE, Event, read_events
 
 State = str
 """running, complete, pruned or failed."""
 PAPER = "paper"
-PAUSES = ("begin", "session", "settle", "add", "space")
+PAUSES = ("begin", "grow", "session", "settle", "add", "space")
 """Events before which no trial was running."""
 OF_SEARCH = ("learn", "hold", "limit")
 """Events of the search that belong to no trial of it."""
@@ -153,7 +154,7 @@ class Records:
         self.num_without_gain = 0
         self.last_at = 0.0
         self._best: float | None = None
-        self._held = _Held()
+        self._held = Held()
 
     def of(self, role: str) -> list[TrialRecord]:
         """Return the records of a role, by number and name."""
@@ -195,7 +196,7 @@ class Records:
             self._held.end_session()
         elif kind == "settle":
             self.precision = event["precision"]
-        elif kind in ("learn", "hold", "limit", "add", "space"):
+        elif kind in ("grow", "learn", "hold", "limit", "add", "space"):
             getattr(self, f"_{kind}")(event)
         else:
             getattr(self, f"_{kind}")(self.by_name[event["name"]], event)
@@ -203,6 +204,9 @@ class Records:
             role = "search" if kind in OF_SEARCH else self.by_name[event["name"]].role
             self.seconds[role] += at - self.last_at  # type: ignore[assignment]
         self.last_at = at
+
+    def _grow(self, event: Event) -> None:
+        self.begin |= {name: value for name, value in event.items() if name not in ("event", "at")}
 
     def _hold(self, event: Event) -> None:
         self._held.share, self._held.packs = float(event["gpus"]), int(event["packs"])
@@ -265,45 +269,6 @@ class Records:
             self._best, self.num_without_gain = score, 0
         elif self._best is not None:
             self.num_without_gain += 1
-
-
-class _Held:
-    """The GPUs that trials of the search hold, from the start of each process to its end; a kill ends all of them.
-
-    A pack holds its share while any trial runs, full or not.
-    """
-
-    def __init__(self) -> None:
-        self.names: set[str] = set()
-        self.share: float | None = None
-        """Of a trial, or of a pack; None where the journal doesn't tell."""
-        self.packs = 0
-        """How many there are; 0: trials hold a share each."""
-        self._seconds: dict[float | None, float] = {}
-        """That shares were held for, by their size."""
-
-    def pass_time(self, seconds: float) -> None:
-        """Count what is held."""
-        held = self._seconds.get(self.share, 0.0)
-        self._seconds[self.share] = held + seconds * self._num_shares
-
-    def end_session(self) -> None:
-        """Nothing is held."""
-        self.names.clear()
-        self.share, self.packs = None, 0
-
-    def gpu_seconds(self, gpus_per_trial: float, since: float) -> float:
-        """See `Records.gpu_seconds`."""
-        now = {self.share: since * self._num_shares}
-        return sum(
-            (gpus_per_trial if share is None else share) * seconds
-            for table in (self._seconds, now)
-            for share, seconds in table.items()
-        )
-
-    @property
-    def _num_shares(self) -> int:
-        return (self.packs or len(self.names)) if self.names else 0
 
 
 def read_records(directory: Path) -> Records:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tune.config import Sweep, Value
 from tune.records import PAPER, TrialRecord
-from tune.repetitions import compare_with, summarize_runs
+from tune.repetitions import compare_each, summarize_runs
 from tune.specification import final_spec
 from tune.statistics import Comparison, as_json
 
@@ -69,7 +69,7 @@ def summarize_final(
 
 def against_paper(names: Sequence[str], records: Sequence[TrialRecord]) -> dict[str, Comparison]:
     """Compare each configuration with the paper's over the seeds that both finished, corrected for all of them."""
-    return compare_with(PAPER, names, records, METRIC)
+    return compare_each({name: PAPER for name in names if name != PAPER}, records, METRIC)
 
 
 def has_gold(records: Sequence[TrialRecord]) -> bool:

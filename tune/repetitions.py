@@ -12,6 +12,16 @@ from tune.records import TrialRecord
 from tune.statistics import Comparison, compare, corrected, summarize
 
 
+def configuration_name(setting: str, data_set: str | None) -> str:
+    """Return the name of a setting on a data set: `paper-on-fewrel`; where there is but one, that of the setting."""
+    return setting if data_set is None else f"{setting}-on-{data_set}"
+
+
+def setting_of(name: str, data_set: str | None) -> str:
+    """Return the setting of a configuration on a data set: `paper`."""
+    return name if data_set is None else name.removesuffix(configuration_name("", data_set))
+
+
 def run_name(name: str, seed: int) -> str:
     """Return the name of one run: `paper-seed7`."""
     return f"{name}-seed{seed}"
@@ -46,17 +56,22 @@ def scores(name: str, records: Sequence[TrialRecord], metric: str) -> dict[int, 
     }
 
 
-def compare_with(
-    reference: str, names: Sequence[str], records: Sequence[TrialRecord], metric: str
+def compare_each(
+    references: Mapping[str, str], records: Sequence[TrialRecord], metric: str
 ) -> dict[str, Comparison]:
-    """Compare each configuration with one of them over the seeds that both finished, corrected for all of them."""
-    others = [name for name in names if name != reference]
-    theirs, compared = scores(reference, records, metric), []
-    for name in others:
-        ours = scores(name, records, metric)
+    """Compare configurations over the seeds that both finished, corrected for all comparisons.
+
+    Args:
+        references: By configuration, the one that it is compared with.
+        records: Runs.
+        metric: What is compared.
+    """
+    compared = []
+    for name, reference in references.items():
+        ours, theirs = scores(name, records, metric), scores(reference, records, metric)
         seeds = sorted(set(ours) & set(theirs))
         compared.append(compare([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]))
-    return dict(zip(others, corrected(compared), strict=True))
+    return dict(zip(references, corrected(compared), strict=True))
 
 
 def summarize_runs(name: str, params: Mapping[str, Value], records: Sequence[TrialRecord]) -> dict[str, Any]:

@@ -142,12 +142,15 @@ def check_same_computation(
             )
 
 
-def check_unchanged(ledger: Ledger, facts: Mapping[str, Mapping[str, Any]]) -> None:
+def check_unchanged(
+    ledger: Ledger, facts: Mapping[str, Mapping[str, Any]], *, may_grow: bool = False
+) -> None:
     """Refuse other data or another encoder than those that the trials so far were trained on.
 
     Args:
         ledger: Its `begin` holds the facts of then.
         facts: By name, as of now: values by file or part.
+        may_grow: Whether there may be more of them than then, and under other names.
 
     Raises:
         ConfigError: If one has changed.
@@ -155,7 +158,13 @@ def check_unchanged(ledger: Ledger, facts: Mapping[str, Mapping[str, Any]]) -> N
     known = ledger.state.begin if ledger.records else {}
     for name, now in facts.items():
         if known and known[name] != now:
-            changed = sorted(k for k in {*now, *known[name]} if now.get(k) != known[name].get(k))
+            then = known[name]
+            if may_grow:
+                changed = sorted(key for key, value in then.items() if value not in now.values())
+            else:
+                changed = sorted(key for key in {*now, *then} if now.get(key) != then.get(key))
+            if not changed:
+                continue
             what = ledger.directory.what
             raise ConfigError(
                 f"data and encoder must be those that the {what} began with, but {', '.join(changed)} changed; "

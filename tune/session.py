@@ -95,6 +95,8 @@ def write_begin(
     config: Section,
     environment: Mapping[str, Any],
     same: Mapping[str, Mapping[str, Any]],
+    *,
+    may_grow: bool = False,
     **more: Any,
 ) -> None:
     """Write down what begins, or check that what goes on is still the same.
@@ -104,12 +106,15 @@ def write_begin(
         config: The resolved file.
         environment: Of this session.
         same: What must not change: values by file or part.
+        may_grow: Whether more of them may come.
         more: What else the journal keeps.
 
     Raises:
         ConfigError: If data or encoder have changed since it began.
     """
-    check_unchanged(ledger, same)
+    check_unchanged(ledger, same, may_grow=may_grow)
     ledger.directory.write_text(CONFIG, dump_config(config))
     ledger.directory.write_json("environment.json", environment)
     ledger.begin({**more, **same})
+    if may_grow:
+        ledger.grow(same)

@@ -1,11 +1,11 @@
 """What a trial is told: a plain mapping that travels to any node."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
 from rocore.config import Config, override
-from tune.config import ResourcesConfig, Sweep, Value
+from tune.config import ResourcesConfig, Sweep, TrialConfig, Value
 from tune.records import TrialRecord
 from tune.repetitions import run_name
 from tune.space import trunk_configs
@@ -72,21 +72,38 @@ def num_threads(config: Config, resources: ResourcesConfig) -> int:
     return config.train.num_threads or max(1, int(resources.cpus_per_trial))
 
 
+def spec_of(
+    record: TrialRecord, tree: dict[str, Any], layers: Collection[int], threads: int, trial: TrialConfig
+) -> dict[str, Any]:
+    """Return the specification of a trial.
+
+    Args:
+        record: Names it.
+        tree: Its RoCORE keys.
+        layers: Output layers whose trunks its node builds in one pass, where they aren't in its cache.
+        threads: Of its process.
+        trial: How trials run.
+    """
+    tree = {**tree, "seed": record.seed, "cache": {**tree["cache"], "layers": sorted(layers)}}
+    return {
+        "name": record.name,
+        "role": record.role,
+        "number": record.number,
+        "params": record.params,
+        "seed": record.seed,
+        "config": tree,
+        "num_threads": threads,
+        "checkpoint_share": trial.checkpoint_share,
+    }
+
+
 def _spec(
     sweep: Sweep, *, name: str, role: str, number: int, params: Mapping[str, Value], seed: int
 ) -> dict[str, Any]:
     tree = replace(sweep, base=trial_base(sweep)).tree(params, seed)
     # A node that lacks a trunk builds those of the whole search in one pass, before its first trial trains.
     configs = trunk_configs(sweep.base, sweep.config.search.space)
-    tree["cache"]["layers"] = sorted({config.encoder.output_layer for config in configs})
-    return {
-        "name": name,
-        "role": role,
-        "number": number,
-        "params": dict(params),
-        "seed": seed,
-        "config": tree,
-        "objective": sweep.config.objective.model_dump(mode="json"),
-        "num_threads": num_threads(sweep.base, sweep.config.resources),
-        "checkpoint_share": sweep.config.trial.checkpoint_share,
-    }
+    layers = {config.encoder.output_layer for config in configs}
+    record = TrialRecord(name, number, dict(params), role=role, seed=seed)
+    spec = spec_of(record, tree, layers, num_threads(sweep.base, sweep.config.resources), sweep.config.trial)
+    return {**spec, "objective": sweep.config.objective.model_dump(mode="json")}

@@ -13,7 +13,7 @@ from tune.config import Sweep, Value, load_sweep
 from tune.decision import Decision, compared_configurations, decide, decide_without_race, describe_decision
 from tune.interruption import stoppable
 from tune.ledger import Ledger, Listener
-from tune.preparation import Facts, prepare_sweep
+from tune.preparation import Facts, prepare_sweep, trunk_needs
 from tune.progress import Progress
 from tune.records import TrialRecord
 from tune.remote.sweep import RemoteSweep, opened
@@ -199,7 +199,7 @@ class _Steps:
 
         precision = self.ledger.state.precision or self.facts.precision
         if self.facts.on_nodes and not self._is_over():
-            precision = build_trunks(self.sweep.in_precision(precision), self.echo)
+            precision = build_trunks(trunk_needs(self.sweep.in_precision(precision)), self.echo)
         if precision is not None:
             self.ledger.settle(precision)
             self.facts = replace(self.facts, encoder={**self.facts.encoder, "precision": precision})

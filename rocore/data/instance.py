@@ -114,6 +114,9 @@ class Corpus:
         num_novel_relations: C_u, number of clusters looked for.
         synthetic: Whether the sentences were generated.
         cuts: What was left step by step; empty where the whole data are used.
+        spare_rows: Rows of `known` that a cut of instances left out, each relation's in the cut's order: known test
+            instances are drawn from all rows, so that they are the same whatever is cut.
+        spare_labels: Relation ids of `spare_rows`.
     """
 
     known: Source
@@ -127,8 +130,11 @@ class Corpus:
     files: dict[str, str] = field(default_factory=dict)
     """SHA-256 by file name."""
     cuts: tuple[Cut, ...] = ()
-    num_labeled_with_hidden: int | None = None
-    """Labeled instances before `data.pseudo_novel` hid some; None where it hid none."""
+    counts_with_hidden: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+    """How many labeled instances each relation had, and how many spare ones, before `data.pseudo_novel` hid some
+    relations; None where it hid none."""
+    spare_rows: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    spare_labels: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     @property
     def pools(self) -> tuple[Source, ...]:
@@ -138,12 +144,29 @@ class Corpus:
     @property
     def cut_fingerprint(self) -> str | None:
         """SHA-256 over what was chosen of the pools, and the known labels; None where the whole data are used."""
+        return self._cut_digest(self.known_rows, self.known_labels, self.novel_rows)
+
+    @property
+    def cut_fingerprint_with_spare(self) -> str | None:
+        """The same over the spare rows and their labels, too: where known test instances are drawn from them."""
+        spare = (self.spare_rows, self.spare_labels) if len(self.spare_rows) else ()
+        return self._cut_digest(self.known_rows, self.known_labels, self.novel_rows, *spare)
+
+    def _cut_digest(self, *parts: NDArray[np.int64]) -> str | None:
         if not self.cuts:
             return None
         digest = hashlib.sha256(repr(self.known_relations).encode("utf-8", "surrogatepass"))
-        for rows in (self.known_rows, self.known_labels, self.novel_rows):
+        for rows in parts:
             digest.update(f"\x00{len(rows)} ".encode() + np.ascontiguousarray(rows, dtype="<i8").tobytes())
         return digest.hexdigest()
+
+    def labels_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the known relation ids of rows of `known`, cut ones included; -1 for others."""
+        label_of_row = np.full(len(self.known.sentences), -1)
+        label_of_row[self.known_rows] = self.known_labels
+        label_of_row[self.spare_rows] = self.spare_labels
+        found: NDArray[np.int64] = label_of_row[rows]
+        return found
 
     def after(self, key: str) -> Cut:
         """Return the counts as they are, as what a cut left."""

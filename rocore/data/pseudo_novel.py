@@ -31,18 +31,20 @@ def make_hidden_task(
     """
     hidden = choose_hidden(corpus.known_relations, config)
     before = corpus.after("files")
+    spare = np.bincount(corpus.spare_labels, minlength=corpus.num_known_relations)
     if config.share < 1:
         counts = np.bincount(corpus.known_labels)
         shares = np.maximum(np.rint(counts * config.share).astype(np.int64), np.minimum(counts, FEWEST))
         corpus = keep_first(corpus, shares, config.seed)
-    num_labeled = len(corpus.known_rows)
+        spare = np.rint(spare * config.share).astype(np.int64)
+    counts_with_hidden = np.bincount(corpus.known_labels), spare
     if config.instances_per_relation is not None:
         corpus = _even_out(corpus, hidden, config, real)
     loaded = hide_relations(corpus, hidden)
     if config.read_novel:
         assert real is not None
         loaded = _with_real(loaded, real, config.seed)
-    made = replace(loaded.corpus, num_labeled_with_hidden=num_labeled)
+    made = replace(loaded.corpus, counts_with_hidden=counts_with_hidden)
     if config.share < 1 or config.instances_per_relation is not None or config.read_novel:
         made = replace(made, cuts=(*(corpus.cuts or (before,)), made.after("data.pseudo_novel")))
     return LoadedData(made, loaded.gold)

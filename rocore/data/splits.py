@@ -20,7 +20,9 @@ FIELDS = ("known_train", "known_test", "novel_train", "novel_test")
 def make_splits(corpus: Corpus, config: DataConfig, *, seed: int, incremental: bool) -> Splits:
     """Split both roles; the novel side at random and never by relation, the known side by relation.
 
-    Each side has a random stream of its own: the novel split is the same with and without incremental mode.
+    Each side has a random stream of its own: the novel split is the same with and without incremental mode. Known test
+    instances are drawn from spare ones, too, before any cut: `data.subset` doesn't change them. Where one was chosen
+    by the cut, the next spare one of its relation is trained on instead, while there are any.
 
     Returns:
         Rows of the pools, each sorted ascending.
@@ -40,12 +42,12 @@ def make_splits(corpus: Corpus, config: DataConfig, *, seed: int, incremental: b
             f"{len(corpus.novel_rows)}; set it lower"
         )
     shuffled = novel_rng.permutation(corpus.novel_rows)
-    is_test = _stratify(
-        corpus.known_labels, _count_known_test(config, len(corpus.known_rows), incremental), known_rng
-    )
+    rows = np.sort(np.concatenate([corpus.known_rows, corpus.spare_rows]))
+    num_known_test = _count_known_test(config, len(rows), incremental)
+    known_test = rows[_stratify(corpus.labels_of(rows), num_known_test, known_rng)]
     return Splits(
-        known_train=np.sort(corpus.known_rows[~is_test]),
-        known_test=np.sort(corpus.known_rows[is_test]),
+        known_train=_known_train(corpus, known_test),
+        known_test=known_test,
         novel_train=np.sort(shuffled[num_test:]),
         novel_test=np.sort(shuffled[:num_test]),
     )
@@ -56,13 +58,16 @@ def count_labeled_per_epoch(corpus: Corpus, config: DataConfig, *, incremental: 
 
     Raises:
         ConfigError: If a test size isn't a fraction or a whole number.
+        DataError: If a test size leaves no training instance.
     """
     asked = config.pseudo_novel.labeled_per_epoch if config.pseudo_novel else None
     if not isinstance(asked, str):
         return asked
-    num_labeled = corpus.num_labeled_with_hidden
-    assert num_labeled is not None
-    return max(1, num_labeled - _count_known_test(config, num_labeled, incremental))
+    assert corpus.counts_with_hidden is not None
+    kept, spare = corpus.counts_with_hidden
+    counts = kept + spare
+    tested = _tested(counts, _count_known_test(config, int(counts.sum()), incremental))
+    return int(np.minimum(kept, counts - tested).sum())
 
 
 def _count_known_test(config: DataConfig, num_labeled: int, incremental: bool) -> int:
@@ -70,6 +75,16 @@ def _count_known_test(config: DataConfig, num_labeled: int, incremental: bool) -
     if size is None:
         size = KNOWN_TEST_SIZE_INCREMENTAL if incremental else 0
     return _count("known_test_size", size, num_labeled)
+
+
+def _known_train(corpus: Corpus, known_test: Rows) -> Rows:
+    """Return as many rows of each relation as were chosen, none of them a test row."""
+    is_test = np.isin(corpus.known_rows, known_test)
+    lost = np.bincount(corpus.known_labels[is_test], minlength=corpus.num_known_relations)
+    is_free = ~np.isin(corpus.spare_rows, known_test)
+    spare_rows, spare_labels = corpus.spare_rows[is_free], corpus.spare_labels[is_free]
+    instead = [spare_rows[spare_labels == label][:count] for label, count in enumerate(lost.tolist())]
+    return np.sort(np.concatenate([corpus.known_rows[~is_test], *instead]))
 
 
 def _count(key: str, size: float, available: int) -> int:
@@ -82,23 +97,27 @@ def _count(key: str, size: float, available: int) -> int:
 
 def _stratify(labels: Rows, num_test: int, rng: np.random.Generator) -> NDArray[np.bool_]:
     """Return (N,) which instances are tested: shares by relation, at least one of each left to train on."""
-    counts = np.bincount(labels)
+    is_test = np.zeros(len(labels), dtype=bool)
+    for label, count in enumerate(_tested(np.bincount(labels), num_test)):
+        is_test[rng.permutation(np.flatnonzero(labels == label))[:count]] = True
+    return is_test
+
+
+def _tested(counts: Rows, num_test: int) -> Rows:
+    """Return (C_l,) how many instances of each relation are tested."""
     room = np.maximum(counts - 1, 0)
     if num_test > room.sum():
         raise DataError(
             f"`data.known_test_size` must leave one instance of each known relation to train on, but "
-            f"takes {num_test} of {len(labels)} instances of {len(counts)} relations; "
+            f"takes {num_test} of {counts.sum()} instances of {len(counts)} relations; "
             f"set it to at most {room.sum()}"
         )
-    ideal = counts * num_test / max(1, len(labels))
+    ideal = counts * num_test / max(1, int(counts.sum()))
     taken = np.minimum(np.floor(ideal).astype(np.int64), room)
     while (short := num_test - taken.sum()) > 0:
         order = np.argsort(np.where(taken < room, taken - ideal, np.inf), kind="stable")
         taken[order[: min(short, int((taken < room).sum()))]] += 1
-    is_test = np.zeros(len(labels), dtype=bool)
-    for label, count in enumerate(taken):
-        is_test[rng.permutation(np.flatnonzero(labels == label))[:count]] = True
-    return is_test
+    return taken
 
 
 def save_splits(splits: Splits, path: Path) -> None:

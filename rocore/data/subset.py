@@ -2,7 +2,8 @@
 
 Rows are chosen, the pools stay as they are: a part finds the trunk of the whole data in the cache. Each relation has an
 order of its instances and the relations have one of theirs, both seeded and both the same whatever else is cut; a cut
-takes the first of an order. So a larger number contains what a smaller one chooses.
+takes the first of an order. So a larger number contains what a smaller one chooses. Instances that are left out of a
+relation stay spare: known test instances are drawn from them, too, and those are the same whatever the numbers.
 """
 
 import hashlib
@@ -49,6 +50,8 @@ def take_subset(corpus: Corpus, config: SubsetConfig) -> Corpus:
 def keep_labeled(corpus: Corpus, is_kept: NDArray[np.bool_]) -> Corpus:
     """Leave out labeled instances, and the relations that have none left; ids are given anew, in the old order.
 
+    Nothing stays spare: what follows may use no other labels than those that are kept.
+
     Args:
         corpus: Any.
         is_kept: (N,) of `known_rows`.
@@ -60,17 +63,27 @@ def keep_labeled(corpus: Corpus, is_kept: NDArray[np.bool_]) -> Corpus:
         known_rows=corpus.known_rows[is_kept],
         known_labels=renumbered.astype(np.int64),
         known_relations=tuple(corpus.known_relations[label] for label in kept.tolist()),
+        spare_rows=labels[:0],
+        spare_labels=labels[:0],
     )
 
 
 def keep_first(corpus: Corpus, shares: Rows, seed: int) -> Corpus:
-    """Keep the first `shares` (C_l,) instances in the order of each relation, which is the seed's."""
+    """Keep the first `shares` (C_l,) instances in the order of each relation; the others stay spare."""
     is_kept = np.zeros(len(corpus.known_rows), dtype=bool)
+    spare = [np.empty(0, dtype=np.int64)]
     for label, (name, share) in enumerate(zip(corpus.known_relations, shares.tolist(), strict=True)):
         number = int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:8])
         rng = np.random.default_rng([seed, INSTANCES, number])
-        is_kept[rng.permutation(np.flatnonzero(corpus.known_labels == label))[:share]] = True
-    return keep_labeled(corpus, is_kept)
+        order = rng.permutation(np.flatnonzero(corpus.known_labels == label))
+        is_kept[order[:share]] = True
+        spare.append(order[share:])
+    left_out = np.concatenate(spare)
+    return replace(
+        keep_labeled(corpus, is_kept),
+        spare_rows=corpus.known_rows[left_out],
+        spare_labels=corpus.known_labels[left_out],
+    )
 
 
 def _keep_relations(corpus: Corpus, num_relations: int, seed: int) -> Corpus:

@@ -144,13 +144,15 @@ def _too_many_clusters(corpus: Corpus, splits: Splits | None) -> Iterator[Findin
 
 def _duplicates(corpus: Corpus, splits: Splits | None) -> Iterator[Finding]:
     known, novel = corpus.known, corpus.novel
-    comparisons = [("known and novel", known, corpus.known_rows, novel, corpus.novel_rows)]
+    used = corpus.known_rows
+    comparisons = []
     if splits is not None:
+        used = np.union1d(splits.known_train, splits.known_test)
         comparisons = [
             ("known train and known test", known, splits.known_train, known, splits.known_test),
             ("novel train and novel test", novel, splits.novel_train, novel, splits.novel_test),
-            *comparisons,
         ]
+    comparisons.append(("known and novel", known, used, novel, corpus.novel_rows))
     for what, first, first_rows, second, second_rows in comparisons:
         pairs = shared_rows(first, first_rows, second, second_rows)
         if pairs:

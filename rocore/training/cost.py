@@ -203,7 +203,6 @@ class _Sample:
     def _task(self, bank: TokenBank) -> TrainingTask:
         """Return the task of the sample; nothing is left for testing."""
         corpus, nothing = self.corpus, np.empty(0, dtype=np.int64)
-        label_of_row = dict(zip(corpus.known_rows.tolist(), corpus.known_labels.tolist(), strict=True))
         return TrainingTask(
             encoder=self.encoder,
             bank=bank,
@@ -211,7 +210,7 @@ class _Sample:
             known_test=nothing,
             novel_train=np.arange(len(self.known), self.size),
             novel_test=nothing,
-            known_train_labels=np.array([label_of_row[row] for row in self.known.tolist()], dtype=np.int64),
+            known_train_labels=corpus.labels_of(self.known),
             num_known_relations=corpus.num_known_relations,
             num_novel_relations=corpus.num_novel_relations,
             precision=self.precision,

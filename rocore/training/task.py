@@ -83,7 +83,8 @@ class Checked:
     @property
     def fingerprints(self) -> dict[str, str]:
         """What tells other data or another encoder apart."""
-        cut = self.corpus.cut_fingerprint
+        tests_known = len(self.splits.known_test) > 0
+        cut = self.corpus.cut_fingerprint_with_spare if tests_known else self.corpus.cut_fingerprint
         return {
             "encoder": self.encoder.fingerprint,
             "known": self.corpus.known.fingerprint,
@@ -267,7 +268,7 @@ def _make_task(config: Config, checked: Checked, device: torch.device, progress:
         known_test=splits.known_test,
         novel_train=splits.novel_train + first_novel,
         novel_test=splits.novel_test + first_novel,
-        known_train_labels=_labels_of(corpus, splits.known_train),
+        known_train_labels=corpus.labels_of(splits.known_train),
         num_known_relations=corpus.num_known_relations,
         num_novel_relations=corpus.num_novel_relations,
         precision=precision,
@@ -284,12 +285,5 @@ def _make_evaluator(gold: NovelGold | None, corpus: Corpus, splits: Splits) -> E
     return Evaluator(
         gold=gold,
         novel_rows={"train": splits.novel_train, "test": splits.novel_test},
-        known_test_labels=_labels_of(corpus, splits.known_test),
+        known_test_labels=corpus.labels_of(splits.known_test),
     )
-
-
-def _labels_of(corpus: Corpus, rows: Rows) -> Rows:
-    """Return the known relation ids of rows of the known pool."""
-    label_of_row = np.full(len(corpus.known.sentences), -1)
-    label_of_row[corpus.known_rows] = corpus.known_labels
-    return label_of_row[rows]

@@ -18,6 +18,7 @@ from rocore.config import override
 from rocore.encoder import cache
 from rocore.errors import CacheError
 from tune import ray_trunks
+from tune.preparation import trunk_needs
 from tune.ray_trunks import TrunkBuilder, build_trunks
 
 pytestmark = pytest.mark.ray
@@ -115,7 +116,7 @@ def test_every_node_builds_the_layers_of_the_search_in_what_all_multiply(nodes, 
     nodes.add("old")
     nodes.add("new")
     said = []
-    assert build_trunks(sweep, said.append) == "fp32"
+    assert build_trunks(trunk_needs(sweep), said.append) == "fp32"
     # Known and novel sentences are two pools.
     assert nodes.entries("old") == nodes.entries("new") == {(2, "fp32"): 2, (3, "fp32"): 2}
     assert (nodes.num_passes("old"), nodes.num_passes("new")) == (2, 2)
@@ -143,7 +144,7 @@ def test_nodes_without_room_and_dying_builders_leave_it_to_trials(nodes, sweep, 
     monkeypatch.setattr(ray_trunks, "_answers", once_two_started)
     said = []
     # The node without room isn't asked what it multiplies either.
-    assert build_trunks(sweep, said.append) == "bf16"
+    assert build_trunks(trunk_needs(sweep), said.append) == "bf16"
     assert nodes.entries("well") == {(2, "bf16"): 2, (3, "bf16"): 2}
     assert not nodes.entries("old-busy")
     assert not nodes.entries("dying")
@@ -157,7 +158,7 @@ def test_slow_nodes_tell_how_far_they_are(nodes, sweep, monkeypatch):
     monkeypatch.setattr(ray_trunks, "TELL_PERIOD_S", 0.5)
     nodes.add("slow")
     said = []
-    build_trunks(sweep, said.append)
+    build_trunks(trunk_needs(sweep), said.append)
     assert "frozen trunks: 400 of 1,000 sentences on the node that is farthest behind" in said
 
 
@@ -165,7 +166,7 @@ def test_error_of_a_node_is_raised_with_its_address(nodes, sweep, monkeypatch):
     monkeypatch.setattr(ray_trunks, "TrunkBuilder", Odd)
     nodes.add("full")
     with pytest.raises(CacheError, match=r"^node \d+\.\d+\.\d+\.\d+: the cache must have room"):
-        build_trunks(sweep, lambda _: None)
+        build_trunks(trunk_needs(sweep), lambda _: None)
 
 
 def test_cluster_that_grows_from_nothing_builds_on_its_first_node(nodes, sweep):
@@ -173,7 +174,7 @@ def test_cluster_that_grows_from_nothing_builds_on_its_first_node(nodes, sweep):
         if line.startswith("waiting for a node"):
             nodes.add("late")
 
-    precision = build_trunks(sweep, add_one)
+    precision = build_trunks(trunk_needs(sweep), add_one)
     assert nodes.entries("late") == {(2, precision): 2, (3, precision): 2}
 
 
@@ -182,6 +183,6 @@ def test_with_a_store_one_node_computes_and_the_others_fetch(nodes, sweep, tmp_p
     for name in ("first", "second"):
         nodes.add(name)
     stored = replace(sweep, base=override(sweep.base, {"cache.store": f"file://{tmp_path}/store"}))
-    assert build_trunks(stored, lambda _: None) == "bf16"
+    assert build_trunks(trunk_needs(stored), lambda _: None) == "bf16"
     assert nodes.entries("first") == nodes.entries("second") == {(2, "bf16"): 2, (3, "bf16"): 2}
     assert sorted(nodes.num_passes(name) for name in ("first", "second")) == [0, 2]

@@ -8,6 +8,8 @@ from click.testing import CliRunner
 from rocore.commands.main import main
 from rocore.config import dump_config
 from rocore.errors import CheckpointError
+from tune.experiments.config import load_experiment
+from tune.experiments.run import ExperimentDirectory
 from tune.ledger import Ledger
 from tune.records import TrialRecord
 from tune.status import read_status
@@ -97,7 +99,9 @@ def test_status_of_a_finished_sweep_is_complete_with_its_verdict(directory):
 
 
 def test_status_of_a_folder_that_is_no_sweep_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match=r"must be a sweep directory that holds config\.yaml"):
+    with pytest.raises(
+        CheckpointError, match=r"must be a sweep directory, or an experiment's, that holds config\.yaml"
+    ):
         read_status(tmp_path)
 
 
@@ -143,6 +147,33 @@ def test_status_command_that_watches_ends_with_the_sweep(directory, monkeypatch)
     result = CliRunner().invoke(main, ["sweep", "status", str(directory), "--watch"])
     assert len(slept) == 1
     assert "No difference." in result.stdout
+
+
+@pytest.mark.parametrize("command", ["experiment", "sweep"])
+def test_status_command_shows_an_experiment(command, tmp_path):
+    tree = {"base": {}, "seeds": [0, 1], "settings": {"paper": {}, "wide": {"loss.pair_margin": 3.0}}}
+    (tmp_path / "small.yaml").write_text(json.dumps({**tree, "resources": {"max_concurrent_trials": 1}}))
+    root = tmp_path / "out"
+    folder = ExperimentDirectory(root)
+    folder.create()
+    folder.write_text("config.yaml", dump_config(load_experiment(tmp_path / "small.yaml").config))
+    with Ledger(folder) as ledger:
+        ledger.begin({"fingerprints": {}, "files": {}})
+        for name in ("paper", "wide"):
+            ledger.start(TrialRecord(f"{name}-seed0", 0, {}, role="final"))
+            ledger.report(f"{name}-seed0", report(1, 0.0))
+        ledger.report("paper-seed0", report(2, 0.0, finished=True))
+        ledger.end("paper-seed0", "complete")
+        shown = CliRunner().invoke(main, [command, "status", str(root)]).stdout
+        tree = json.loads(CliRunner().invoke(main, [command, "status", str(root), "--json"]).stdout)
+    assert shown.splitlines() == [
+        "small: not complete",
+        "runs: 1 complete, 1 running, of at most 4",
+        "running: wide-seed0, 1 epochs",
+        # Three runs of 20 s, 10 s of which are done.
+        "time left: at most about 50 s",
+    ]
+    assert (tree["phases"]["runs"]["most"], tree["left_s"], tree["complete"]) == (4, 50.0, False)
 
 
 def test_status_command_without_a_sweep_directory_ends_with_2(tmp_path):

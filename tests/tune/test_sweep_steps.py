@@ -324,8 +324,8 @@ def test_precision_is_settled_once_and_is_that_of_every_trial(make_sweep, tmp_pa
 def test_nodes_build_trunks_unless_nothing_is_left_to_train(make_sweep, tmp_path, monkeypatch):
     asked, out = [], tmp_path / "out"
 
-    def build_trunks(sweep, echo):
-        asked.append(sweep.base.encoder.precision)
+    def build_trunks(needs, echo):
+        asked.append(needs.config.encoder.precision)
         return "fp32"
 
     monkeypatch.setattr(ray_trunks, "build_trunks", build_trunks)

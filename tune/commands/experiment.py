@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rocore.commands.options import make_set_option
+from tune.commands.beside import with_beside
+from tune.commands.status import status
 
 if TYPE_CHECKING:
     from tune.experiments.config import Experiment
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    cls=with_beside(status),
     short_help="Compare named settings over several seeds.",
     epilog="Exit codes: 0 done; 1 it failed (every run failed, the disk is full, Ray was lost); 2 a wrong option, "
     "configuration or data; 130 stopped, and to be resumed.",
@@ -27,7 +30,8 @@ if TYPE_CHECKING:
     "--resume",
     metavar="DIR",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Go on with the experiment in DIR, however it ended; instead of FILE.",
+    help="Go on with the experiment in DIR, however it ended; with FILE, which may name more seeds, settings and data "
+    "sets by now, run those, too.",
 )
 @click.option(
     "--dry-run",
@@ -46,40 +50,46 @@ def experiment(
 ) -> None:
     """Train named settings of RoCORE over the same seeds, and compare them with one of them.
 
-    FILE names the settings (see configs/experiments/). Every setting is trained with every seed, several runs at once,
-    and evaluated once, at its end. The report has mean and standard deviation of every metric, and a paired test of
-    each setting against the reference, corrected for their number.
+    FILE names the settings (see configs/experiments/). Every setting is trained with every seed, and on every data set
+    where the file names some, several runs at once, and evaluated once, at its end. The report has mean and standard
+    deviation of every metric, and a paired test of each setting against the reference, corrected for their number.
 
     `--set` takes keys of the experiment (seeds.number=8, settings.NAME.KEY=VALUE) and RoCORE keys of every setting
     (train.max_epochs=20).
 
     Whatever ends an experiment, --resume goes on with it: runs that have ended aren't run again, others go on from
     their checkpoints. With --resume, --set may change `resources`, `cache` and whatever else says where and with what
-    runs run. Ctrl-C stops it cleanly, a second time at once.
+    runs run, and it may add seeds (seeds.number=8) and settings (settings.NAME='{KEY: VALUE}'), as FILE may. Ctrl-C
+    stops it cleanly, a second time at once.
+
+    `rocore experiment status DIR` shows how an experiment stands, from any other terminal.
 
     \b
     rocore experiment configs/experiments/ablation_quickstart.yaml --dry-run
     rocore experiment configs/experiments/ablation_quickstart.yaml --out experiments/a
+    rocore experiment status experiments/a --watch
     rocore experiment --resume experiments/a
+    rocore experiment --resume experiments/a --set seeds.number=8
     rocore predict experiments/a/runs/paper-seed0 new.jsonl
     """
     import rocore
 
-    if (file is None) == (resume is None):
-        raise click.UsageError("one of FILE and --resume DIR must be given")
+    if file is None and resume is None:
+        raise click.UsageError("FILE or --resume DIR must be given")
     if resume is not None:
         if out is not None or dry_run:
-            raise click.UsageError("--resume takes an experiment as it is, without --out or --dry-run")
+            raise click.UsageError("--resume goes on in its own directory, without --out or --dry-run")
         from tune.experiments.run import resume_experiment
 
         rocore.outlive_readers()
-        _show(resume_experiment(resume, overrides=overrides, echo=_echo))
+        _show(resume_experiment(resume, file=file, overrides=overrides, echo=_echo))
         return
     assert file is not None
-    from tune.experiments.config import check_here, load_experiment
+    from tune.experiments.checks import check_here
+    from tune.experiments.config import load_experiment
 
     loaded = load_experiment(file, overrides)
-    check_here(loaded, out or "")
+    check_here(out or "")
     folder = Path(out or Path("experiments") / file.stem)
     rocore.check_folder(folder)
     if dry_run:

@@ -1,4 +1,4 @@
-"""`rocore sweep status`: how a sweep stands, from any process."""
+"""`rocore sweep status` and `rocore experiment status`: how one stands, from any process."""
 
 import json
 import shlex
@@ -18,21 +18,23 @@ QUIET_S = 600.0
 """A sweep that has written nothing for as long is probably not running any more."""
 
 
-@click.command(short_help="Show how a sweep stands.")
+@click.command(short_help="Show how a sweep or an experiment stands.")
 @click.argument("directory", type=SweepPlace(path_type=Path, file_okay=False))
 @click.option(
-    "--watch", is_flag=True, help=f"Show it again every {WATCH_S:.0f} seconds, until the sweep is complete."
+    "--watch", is_flag=True, help=f"Show it again every {WATCH_S:.0f} seconds, until all is complete."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one line each time.")
 def status(directory: Path | str, watch: bool, as_json: bool) -> None:
-    """Show how the sweep in DIRECTORY stands: the best so far, what runs, what failed and why, and the time left.
+    """Show how the sweep or the experiment in DIRECTORY stands.
 
-    Reads the directory alone, so that it works from another process and while the sweep runs.
+    The best so far, what runs, what failed and why, and the time left. Reads the directory alone, so that it works from
+    another process and while the sweep runs.
 
     \b
     rocore sweep status sweeps/a
     rocore sweep status sweeps/a --watch
     rocore sweep status sweeps/a --json | jq .complete
+    rocore experiment status experiments/a
     """
     from tune.remote.copy import is_no_summary, snapshot
     from tune.status import as_tree, read_status
@@ -71,11 +73,12 @@ def describe(status: "Status", directory: Path | str) -> str:
         )
     for record in status.in_state("running"):
         score = "" if not record.objective else f", {record.objective:.4f}"
-        lines.append(f"running: {record.name}, {record.epochs} epochs{score}  {format_params(record.params)}")
+        running = f"running: {record.name}, {record.epochs} epochs{score}  {format_params(record.params)}"
+        lines.append(running.rstrip())
     for record in status.in_state("failed"):
         lines.append(f"failed: {record.name} after {record.epochs} epochs: {_first_line(record.error)}")
-    if status.verdict is not None:
-        lines.append(status.verdict)
+    if status.is_complete:
+        lines += [] if status.verdict is None else [status.verdict]
         return "\n".join(map(shown, lines))
     lines.append(
         f"time left: {'not known yet' if status.left_s is None else f'at most about {hours_text(status.left_s)}'}"
@@ -83,7 +86,7 @@ def describe(status: "Status", directory: Path | str) -> str:
     if status.idle_s > QUIET_S:
         lines.append(
             f"nothing was written for {hours_text(status.idle_s)}; if it isn't running any more, go on with: "
-            f"rocore sweep --resume {shlex.quote(str(directory))}"
+            f"{status.command} --resume {shlex.quote(str(directory))}"
         )
     return "\n".join(map(shown, lines))
 

@@ -7,6 +7,7 @@ import click
 
 from rocore.commands.options import make_set_option
 from tune.commands.add import add
+from tune.commands.beside import with_beside
 from tune.commands.collect import collect
 from tune.commands.place import NEW_PLACE, OLD_PLACE, ReadSweep
 from tune.commands.status import status
@@ -16,21 +17,8 @@ if TYPE_CHECKING:
     from tune.sweep import SweepResult
 
 
-class SweepCommand(click.Command):
-    """`rocore sweep CONFIG`, and commands for a sweep's directory beside it: a file called status is ./status."""
-
-    def make_context(
-        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
-    ) -> click.Context:
-        """Hand over to the other command, where that is named."""
-        beside = {command.name: command for command in (status, collect, add)}
-        if args and (command := beside.get(args[0])) is not None:
-            return command.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
-        return super().make_context(info_name, args, parent, **extra)
-
-
 @click.command(
-    cls=SweepCommand,
+    cls=with_beside(status, collect, add),
     epilog="Exit codes: 0 done; 1 it failed (every trial failed, the disk is full, Ray was lost); 2 a wrong option, "
     "configuration or data; 4 an object store was away for too long; 130 stopped, and to be resumed.",
 )

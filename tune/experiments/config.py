@@ -1,13 +1,12 @@
-"""The configuration of one experiment: named settings of RoCORE, seeds, and what the settings are compared with."""
+"""The configuration of one experiment: named settings of RoCORE, seeds, data, and what settings are compared with."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
-import rocore
 from rocore.config import (
     Config,
     Count,
@@ -22,16 +21,10 @@ from rocore.config import (
 )
 from rocore.errors import ConfigError
 from tune.config import ResourcesConfig, Seed, TrialConfig, Value
-from tune.names import file_name
+from tune.experiments.checks import NAMED, Keys, check_effect, check_metric, check_names
 from tune.reading import dotted, read_base, set_below, set_keys, validated
-from tune.report.results import INCREMENTAL, SEVEN
+from tune.repetitions import configuration_name
 from tune.specification import on_share
-
-METRICS = (*(f"novel_test.{name}" for name in SEVEN), *INCREMENTAL)
-"""Figures that every run with gold relations ends with; the incremental ones only in that mode."""
-LABEL_FREE = ("silhouette", "pseudo_label_change")
-"""Figures that a run without gold relations ends with."""
-Keys = dict[str, Any]
 
 
 class SeedsConfig(Section):
@@ -58,8 +51,11 @@ class ExperimentConfig(Section):
     settings: Annotated[dict[str, Keys], Field(min_length=1)]
     """By name, the RoCORE keys in which a setting differs from the base; none is the base itself. Names become names of
     folders."""
+    data_sets: dict[str, Keys] = Field(default_factory=dict)
+    """By name, the RoCORE keys of a data set; those of the section `data` may leave `data.` out. Every setting is
+    trained on each, with its own keys on top. Empty: on the base's data alone."""
     reference: str | None = None
-    """The setting that each other one is compared with, paired by seed. Null: none."""
+    """The setting that each other one is compared with, paired by seed and data set. Null: none."""
     metric: str = "novel_test.b3_f1"
     """What is compared."""
     resources: ResourcesConfig = ResourcesConfig()
@@ -72,30 +68,51 @@ class Experiment:
 
     Attributes:
         config: The experiment's keys; `base` holds the resolved RoCORE keys, so that the file stands by itself.
-        settings: The whole configuration of every setting, as its runs train it, but for their seed.
+        configurations: By name, what runs train, but for their seed: every setting on every data set.
     """
 
     config: ExperimentConfig
-    settings: dict[str, Config]
+    configurations: dict[str, Config]
+
+    @property
+    def parts(self) -> dict[str, tuple[str, str | None]]:
+        """By configuration, its setting and its data set; None where there is but one."""
+        return _parts(self.config)
+
+    @property
+    def references(self) -> dict[str, str]:
+        """By configuration, the one that it is compared with: another, of the same data set and the same data."""
+        if self.config.reference is None:
+            return {}
+        return {
+            name: reference
+            for name, (_, data_set) in self.parts.items()
+            if (reference := configuration_name(self.config.reference, data_set)) != name
+            and self.shares_data(name)
+        }
 
     @property
     def params(self) -> dict[str, dict[str, Value]]:
-        """By setting, the values of all keys in which settings differ; lists as text."""
-        trees = {name: dict(dotted(config.model_dump(mode="json"))) for name, config in self.settings.items()}
+        """By configuration, the values of all keys in which they differ; lists as text."""
+        trees = {
+            name: dict(dotted(config.model_dump(mode="json"))) for name, config in self.configurations.items()
+        }
         keys = dict.fromkeys(key for tree in trees.values() for key in tree)
         differing = [key for key in keys if len({repr(tree.get(key)) for tree in trees.values()}) > 1]
         return {name: {key: _plain(tree.get(key)) for key in differing} for name, tree in trees.items()}
 
     @property
     def num_runs(self) -> int:
-        """Settings times seeds."""
-        return len(self.settings) * len(self.config.seeds)
+        """Settings times data sets times seeds."""
+        return len(self.configurations) * len(self.config.seeds)
 
     def shares_data(self, name: str) -> bool:
-        """Tell whether a setting has the reference's data: only then is an equal seed an equal split."""
-        assert self.config.reference is not None
+        """Tell whether a configuration has its reference's data: only then is an equal seed an equal split."""
+        if self.config.reference is None:
+            return True
+        reference = configuration_name(self.config.reference, self.parts[name][1])
         first, other = (
-            self.settings[each].data.model_dump(exclude={"root"}) for each in (self.config.reference, name)
+            self.configurations[each].data.model_dump(exclude={"root"}) for each in (reference, name)
         )
         return first == other
 
@@ -107,9 +124,9 @@ class Experiment:
             name: override(config, {"encoder.precision": precision})
             if config.encoder.precision == "auto"
             else config
-            for name, config in self.settings.items()
+            for name, config in self.configurations.items()
         }
-        return replace(self, settings=settled)
+        return replace(self, configurations=settled)
 
 
 def load_experiment(path: Path | str, overrides: Mapping[str, Any] | None = None) -> Experiment:
@@ -118,7 +135,7 @@ def load_experiment(path: Path | str, overrides: Mapping[str, Any] | None = None
     Args:
         path: YAML file.
         overrides: Dotted keys. Those that begin with a key of the experiment (`seeds.number`, `settings.NAME.KEY`)
-            change the experiment, all others are RoCORE keys of every setting.
+            change the experiment, all others are RoCORE keys of every setting. `settings.NAME` with a mapping adds one.
 
     Raises:
         ConfigError: If a key or a value is wrong; unknown keys come with the nearest valid name.
@@ -127,22 +144,39 @@ def load_experiment(path: Path | str, overrides: Mapping[str, Any] | None = None
     config = _parse(set_keys(ExperimentConfig, read_yaml(path), overrides or {}, _set_own), str(path))
     common = _flat(config.overrides, f"`overrides` of {path}")
     of_setting = {name: _flat(keys, f"setting `{name}` of {path}") for name, keys in config.settings.items()}
-    _check_effect(common, of_setting.values())
-    _check_names(config)
+    of_data_set = {
+        name: _flat(_in_data(keys), f"data set `{name}` of {path}") for name, keys in config.data_sets.items()
+    }
+    check_effect("for all", common, "setting", of_setting.values())
+    check_effect("for all", common, "data set", of_data_set.values())
+    for name, keys in of_data_set.items():
+        check_effect(f"for data set `{name}`", keys, "setting", of_setting.values())
+    check_names(config)
     tree, where = read_base(config.base, path)
     base = with_absolute_paths(make_config(with_overrides(tree, {**common, "seed": config.seeds[0]}), where))
-    settings = {
-        name: _setting(base, keys, f"setting `{name}` of {path}", config.resources)
-        for name, keys in of_setting.items()
-    }
-    _check_metric(config, settings)
+    configurations = {}
+    for name, (setting, data_set) in _parts(config).items():
+        keys = {**of_data_set.get(data_set or "", {}), **of_setting[setting]}
+        what = f"setting `{setting}`" + (f" on data set `{data_set}`" if data_set is not None else "")
+        configurations[name] = _configuration(base, keys, f"{what} of {path}", config.resources)
+    check_metric(config, configurations)
     resolved = {
         "base": base.model_dump(mode="json"),
         "overrides": {},
         "name": config.name or path.stem,
         "settings": of_setting,
+        "data_sets": of_data_set,
     }
-    return Experiment(config.model_copy(update=resolved), settings)
+    return Experiment(config.model_copy(update=resolved), configurations)
+
+
+def _parts(config: ExperimentConfig) -> dict[str, tuple[str, str | None]]:
+    data_sets: list[str | None] = [*config.data_sets] or [None]
+    return {
+        configuration_name(setting, data_set): (setting, data_set)
+        for data_set in data_sets
+        for setting in config.settings
+    }
 
 
 def _plain(value: Any) -> Value:
@@ -150,31 +184,45 @@ def _plain(value: Any) -> Value:
 
 
 def _set_own(tree: dict[str, Any], key: str, value: Any) -> bool:
-    """Set a key of a setting, whose RoCORE keys stay dotted."""
+    """Set a key of a setting or a data set, whose RoCORE keys stay dotted; or add a whole one."""
     first, _, rest = key.partition(".")
-    if first != "settings" or not rest:
+    if first == "seeds" and rest:
+        tree["seeds"] = _as_row(tree.get("seeds"))
+    if first not in NAMED or not rest:
         return False
-    settings = tree.get("settings") or {}
+    what, named = NAMED[first], dict(tree.get(first) or {})
+    tree[first] = named
     # Names may hold dots.
-    longest = sorted(map(str, settings), key=len, reverse=True)
+    longest = sorted(map(str, named), key=len, reverse=True)
     name = next((each for each in longest if rest.startswith(f"{each}.")), "")
-    if not name:
+    if name:
+        set_below(named, name, rest.removeprefix(f"{name}."), value)
+    elif isinstance(value, Mapping):
+        named[rest] = dict(value)
+    else:
         raise ConfigError(
-            f"`--set {key}` must name a setting and a key, but there is no such setting; "
-            f"{nearest(rest.partition('.')[0], longest)}"
+            f"`--set {key}` must name a {what} and a key, but there is no such {what}; "
+            f"{nearest(rest.partition('.')[0], longest)}; `--set {first}.NAME={{KEY: VALUE}}` adds one"
         )
-    set_below(settings, name, rest.removeprefix(f"{name}."), value)
     return True
 
 
+def _as_row(seeds: Any) -> Any:
+    """Return a list of seeds in a row as {first, number}; anything else as it is."""
+    if isinstance(seeds, list) and seeds and seeds == list(range(seeds[0], seeds[0] + len(seeds))):
+        return {"first": seeds[0], "number": len(seeds)}
+    return seeds
+
+
 def _parse(tree: dict[str, Any], where: str) -> ExperimentConfig:
-    seeds, settings = tree.get("seeds"), tree.get("settings")
+    seeds = tree.get("seeds")
     if isinstance(seeds, Mapping):
         row = validated(SeedsConfig, seeds, f"`seeds` of {where}")
         tree = {**tree, "seeds": list(range(row.first, row.first + row.number))}
-    if isinstance(settings, Mapping):
-        # A name with nothing behind it is the base itself.
-        tree = {**tree, "settings": {name: {} if keys is None else keys for name, keys in settings.items()}}
+    for section in NAMED:
+        if isinstance(named := tree.get(section), Mapping):
+            # A name with nothing behind it is the base itself.
+            tree = {**tree, section: {name: {} if keys is None else keys for name, keys in named.items()}}
     config = validated(ExperimentConfig, tree, where)
     if len(set(config.seeds)) < len(config.seeds):
         raise ConfigError(f"`seeds` must differ, but are {list(config.seeds)} in {where}; name each once")
@@ -197,64 +245,12 @@ def _flat(tree: Mapping[str, Any], where: str) -> Keys:
     return found
 
 
-def _check_effect(common: Keys, of_setting: Iterable[Keys]) -> None:
-    lost = [key for key in common if all(key in keys for keys in of_setting)]
-    if lost:
-        raise ConfigError(
-            f"`{lost[0]}` is set by every setting, so that setting it for all has no effect; don't set it, or remove "
-            "it from a setting"
-        )
+def _in_data(keys: Keys) -> Keys:
+    """Return the keys of a data set with `data.` before those that left it out."""
+    own = {key.partition(".")[0] for key in known_keys(Config)}
+    return {key if key.partition(".")[0] in own else f"data.{key}": value for key, value in keys.items()}
 
 
-def _check_names(config: ExperimentConfig) -> None:
-    lower: dict[str, str] = {}
-    for name in config.settings:
-        if file_name(name) != name:
-            raise ConfigError(
-                f"the name of a setting must serve as a folder's (letters, digits and `.=+-_`, no dot first, not too "
-                f"long), but is {name!r}; call it {file_name(name)!r}"
-            )
-        if name.casefold() in lower:
-            raise ConfigError(
-                f"names of settings must differ in more than capitals, as some disks don't tell those apart, but "
-                f"{lower[name.casefold()]!r} and {name!r} don't; rename one"
-            )
-        lower[name.casefold()] = name
-    if config.reference is not None and config.reference not in config.settings:
-        raise ConfigError(
-            f"`reference` must name a setting, but is {config.reference!r}; "
-            f"{nearest(config.reference, list(config.settings))}"
-        )
-
-
-def _setting(base: Config, keys: Keys, where: str, resources: ResourcesConfig) -> Config:
+def _configuration(base: Config, keys: Keys, where: str, resources: ResourcesConfig) -> Config:
     config = with_absolute_paths(make_config(with_overrides(base.model_dump(mode="json"), keys), where))
     return on_share(config, resources)
-
-
-def _check_metric(config: ExperimentConfig, settings: Mapping[str, Config]) -> None:
-    metric = config.metric
-    if metric not in (*METRICS, *LABEL_FREE):
-        hint = nearest(metric, [*METRICS, *LABEL_FREE])
-        raise ConfigError(f"`metric` must be a figure that runs end with, but is {metric!r}; {hint}")
-    without = [name for name, each in settings.items() if not each.incremental.enabled]
-    if metric in INCREMENTAL and without:
-        raise ConfigError(
-            f"`metric` {metric} needs incremental mode in every setting, but {', '.join(without)} lacks it; set "
-            "`incremental.enabled: true`, or choose novel_test.b3_f1"
-        )
-
-
-def check_here(experiment: Experiment, out: Path | str) -> None:
-    """Refuse what experiments can't do yet.
-
-    Raises:
-        ConfigError: If runs shall run on a cluster, or files lie on an object store.
-    """
-    if experiment.config.resources.address is not None:
-        raise ConfigError(
-            f"an experiment must run on this machine, but `resources.address` is "
-            f"{experiment.config.resources.address!r}; leave it out"
-        )
-    if rocore.is_url(out):
-        raise ConfigError(f"--out must be a folder of this machine, but is the URL {out}; name a folder")

@@ -1,4 +1,4 @@
-"""What an experiment will take, measured by a few steps of every setting before it starts."""
+"""What an experiment will take, measured by a few steps before it starts."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,13 +6,26 @@ from typing import TYPE_CHECKING, Any
 
 import rocore
 from rocore.errors import ConfigError
-from tune.experiments.config import Experiment, check_here
+from tune.experiments.checks import check_here
+from tune.experiments.config import Experiment
 from tune.experiments.preparation import check_experiment
 from tune.plan import RAY_START_S
 from tune.specification import num_threads
 
 if TYPE_CHECKING:
     from rich.console import Group
+
+
+WITHOUT_COST: Any = {
+    "seed": True,
+    "loss": {"center_weight", "pair_margin", "weight_decay"},
+    "incremental": {"rampup_peak", "rampup_epochs"},
+    "encoder": {"output_layer"},
+    "train": {
+        *("pretrain_epochs", "max_epochs", "learning_rate", "convergence_tolerance", "convergence_patience"),
+    },
+}
+"""Keys that an epoch takes no longer or shorter for, and the output layer, as one measurement takes several."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +43,8 @@ class ExperimentPlan:
 
     Attributes:
         num_seeds: Runs of every setting.
-        num_concurrent: Runs at once.
+        num_concurrent: Runs, or packs of runs, at once.
+        pack: Runs in one process.
         prepare_s: The frozen trunks that aren't in the cache yet.
         out_bytes: Models that stay.
         warnings: What the data's checks say.
@@ -39,6 +53,7 @@ class ExperimentPlan:
     settings: tuple[SettingPlan, ...]
     num_seeds: int
     num_concurrent: int
+    pack: int
     prepare_s: float
     out_bytes: int
     warnings: tuple[str, ...]
@@ -64,6 +79,7 @@ class ExperimentPlan:
         return {
             "num_runs": self.num_runs,
             "num_concurrent": self.num_concurrent,
+            "pack": self.pack,
             "settings": {each.name: {"epochs": each.epochs, "run_s": each.run_s} for each in self.settings},
             "prepare_s": self.prepare_s,
             "train_s": self.train_s,
@@ -82,28 +98,29 @@ def plan_experiment(experiment: Experiment, out: Path) -> ExperimentPlan:
     """
     from tune.smoke import count_concurrent, free_bytes
 
-    check_here(experiment, out)
+    check_here(out)
     num_concurrent = min(count_concurrent(experiment.config.resources), experiment.num_runs)
     facts = check_experiment(experiment)
-    plans, prepare_s, model_bytes = [], 0.0, 0
-    missing: set[str] = set()
-    for name, config in experiment.settings.items():
-        rocore.set_threads(num_threads(config, experiment.config.resources))
-        layer, train = config.encoder.output_layer, config.train
-        cost = rocore.measure_run(config, [layer])
-        epoch = cost.epochs[layer]
+    costs = _measure(experiment)
+    plans = []
+    for name, config in experiment.configurations.items():
+        cost, train = costs[name], config.train
+        epoch = cost.epochs[config.encoder.output_layer]
         run_s = cost.setup_s + train.pretrain_epochs * epoch.pretrain_s + train.max_epochs * epoch.joint_s
         plans.append(SettingPlan(name, train.pretrain_epochs + train.max_epochs, run_s))
-        model_bytes += cost.checkpoint_bytes
-        trunk = config.encoder.model_dump_json() + config.data.model_dump_json()
-        if cost.missing_layers and trunk not in missing:
-            missing.add(trunk)
-            prepare_s += cost.trunk_s
+    # Configurations of one pass share its time.
+    passes: dict[str, float] = {}
+    for name, config in experiment.configurations.items():
+        if costs[name].missing_layers:
+            key = config.model_dump_json(include={"data", "encoder"}, exclude={"encoder": {"output_layer"}})
+            passes[key] = max(passes.get(key, 0.0), costs[name].trunk_s)
+    model_bytes = sum(cost.checkpoint_bytes for cost in costs.values())
     plan = ExperimentPlan(
         settings=tuple(plans),
         num_seeds=len(experiment.config.seeds),
         num_concurrent=num_concurrent,
-        prepare_s=prepare_s,
+        pack=experiment.config.trial.pack,
+        prepare_s=sum(passes.values()),
         out_bytes=model_bytes * len(experiment.config.seeds),
         warnings=facts.warnings,
     )
@@ -116,12 +133,28 @@ def plan_experiment(experiment: Experiment, out: Path) -> ExperimentPlan:
     return plan
 
 
+def _measure(experiment: Experiment) -> dict[str, rocore.RunCost]:
+    """Return what a run of each configuration takes; those that differ in nothing that costs are measured once."""
+    alike: dict[str, list[str]] = {}
+    for name, config in experiment.configurations.items():
+        alike.setdefault(config.model_dump_json(exclude=WITHOUT_COST), []).append(name)
+    costs: dict[str, rocore.RunCost] = {}
+    for names in alike.values():
+        config = experiment.configurations[names[0]]
+        rocore.set_threads(num_threads(config, experiment.config.resources))
+        layers = {experiment.configurations[name].encoder.output_layer for name in names}
+        cost = rocore.measure_run(config, sorted(layers))
+        costs |= dict.fromkeys(names, cost)
+    return costs
+
+
 def render(plan: ExperimentPlan) -> "Group":
     """Return the plan as a table and a few lines."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
+    from tune.plan_table import at_once_text
     from tune.report.numbers import duration
 
     table = Table(title="runs", title_justify="left")
@@ -130,7 +163,7 @@ def render(plan: ExperimentPlan) -> "Group":
     for each in plan.settings:
         table.add_row(Text(each.name), str(plan.num_seeds), str(each.epochs), duration(each.run_s))
     lines = (
-        f"{plan.num_runs} runs, {plan.num_concurrent} at once",
+        f"{plan.num_runs} runs, {at_once_text(plan.num_concurrent, plan.pack)}",
         f"training {duration(plan.train_s)} in all; wall time about {duration(plan.wall_s)}, "
         f"{duration(plan.prepare_s)} of it for frozen trunks; less where runs converge before their last epoch",
         f"disk: {plan.out_bytes / 2**20:.0f} MiB of models",

@@ -7,8 +7,9 @@ from typing import Any
 import rocore
 from rocore.config import Config, make_config
 from rocore.errors import ConfigError
-from tune.experiments.config import LABEL_FREE, Experiment
-from tune.preparation import by_output_layer, describe_data
+from tune.experiments.checks import LABEL_FREE
+from tune.experiments.config import Experiment
+from tune.preparation import TrunkNeeds, by_output_layer, describe_data
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,9 @@ class Facts:
     Attributes:
         data: One entry for each distinct description, with the `settings` that it is of.
         fingerprints: Of data and encoders, by setting and part; equal ones stand once.
-        precision: That `encoder.precision: auto` comes to; None where no setting says auto.
+        precision: That `encoder.precision: auto` comes to; None where no setting says auto, and where the nodes of a
+            cluster have to say.
+        on_nodes: Whether trunks are still to be built, on the nodes of a cluster.
     """
 
     data: tuple[dict[str, Any], ...]
@@ -27,20 +30,30 @@ class Facts:
     synthetic: bool
     warnings: tuple[str, ...]
     precision: str | None = None
+    on_nodes: bool = False
 
     @property
     def files(self) -> dict[str, str]:
-        """SHA-256 of every data file."""
-        return {name: digest for entry in self.data for name, digest in entry["files"].items()}
+        """SHA-256 of every data file; of two with one name, the other's says whose it is."""
+        found: dict[str, str] = {}
+        for entry in self.data:
+            for name, digest in entry["files"].items():
+                is_other = found.setdefault(name, digest) != digest
+                found[f"{name} of {entry['settings'][0]}" if is_other else name] = digest
+        return found
 
 
 def prepare_experiment(experiment: Experiment) -> Facts:
     """Check data and encoder of every setting, then build every frozen trunk in as few passes as can be.
 
+    On a cluster the nodes build them.
+
     Raises:
         RocoreError: If a setting can't be trained, or its runs won't have the metric.
     """
     facts = check_experiment(experiment)
+    if facts.on_nodes:
+        return facts
     groups = trunk_groups(experiment)
     with rocore.progress_bars() as progress:
         for config, layers in groups:
@@ -57,7 +70,7 @@ def check_experiment(experiment: Experiment) -> Facts:
     checked: dict[str, Any] = {}
     data: list[dict[str, Any]] = []
     fingerprints: dict[str, str] = {}
-    for name, config in experiment.settings.items():
+    for name, config in experiment.configurations.items():
         # Neither losses nor training change what is checked here.
         key = config.model_dump_json(exclude={"loss", "train", "cache"})
         if key not in checked:
@@ -78,26 +91,47 @@ def check_experiment(experiment: Experiment) -> Facts:
             same["settings"].append(name)
     for config, layers in trunk_groups(experiment):
         rocore.check_encoder(config, layers)
-    found = list(checked.values())
+    found, on_nodes = list(checked.values()), experiment.config.resources.address is not None
     return Facts(
         data=tuple(data),
         environment={**rocore.describe_environment(), "command_line": ["rocore", *sys.argv[1:]]},
         fingerprints=fingerprints,
         synthetic=any(each.corpus.synthetic for each in found),
         warnings=tuple(dict.fromkeys(warning for each in found for warning in each.warnings)),
-        precision=_settle(experiment),
+        precision=None if on_nodes else _settle(experiment),
+        on_nodes=on_nodes,
     )
 
 
 def trunk_groups(experiment: Experiment) -> list[tuple[Config, list[int]]]:
     """Return every frozen trunk that a run needs, by what one trunk pass can make."""
     needs = []
-    for config in experiment.settings.values():
+    for config in experiment.configurations.values():
         tree = config.model_dump(mode="json")
         # All that a trunk follows from: settings that differ elsewhere share it.
         kept: dict[str, Any] = {key: tree[key] for key in ("data", "encoder", "cache")}
         needs.append(make_config({**kept, "train": {"device": config.train.device}}))
     return [(config, sorted(set(layers))) for config, layers in by_output_layer(needs)]
+
+
+def trunk_needs(experiment: Experiment) -> TrunkNeeds:
+    """Return what the nodes of a cluster build.
+
+    Raises:
+        ConfigError: If settings would compute in the precisions of several devices.
+    """
+    configs = list(experiment.configurations.values())
+    open_ones = [config for config in configs if config.encoder.precision == "auto"] or configs[:1]
+    if len(devices := {config.train.device for config in open_ones}) > 1:
+        raise ConfigError(
+            f"all settings must compute in one precision, but `encoder.precision: auto` is left to the devices "
+            f"{' and '.join(sorted(devices))}; set it"
+        )
+    return TrunkNeeds(
+        experiment.config.resources,
+        open_ones[0],
+        lambda precision: trunk_groups(experiment.in_precision(precision)),
+    )
 
 
 def _check(name: str, config: Config) -> Any:
@@ -119,7 +153,7 @@ def _check_gold(metric: str, name: str, *, has_gold: bool) -> None:
 def _settle(experiment: Experiment) -> str | None:
     open_ones = {
         rocore.settle_precision(config)
-        for config in experiment.settings.values()
+        for config in experiment.configurations.values()
         if config.encoder.precision == "auto"
     }
     if len(open_ones) > 1:

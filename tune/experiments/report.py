@@ -35,13 +35,14 @@ def write_experiment_report(directory: Path) -> tuple[str, ...]:
         CheckpointError: If results.json is absent, torn or of another kind or version.
     """
     results, config = ExperimentResults.read(directory), directory / "config.yaml"
-    view = results.view(
-        directory.resolve().name, config.read_text(encoding="utf-8") if config.is_file() else ""
-    )
+    text = config.read_text(encoding="utf-8") if config.is_file() else ""
+    view = results.view(directory.resolve().name, text)
     report = build_experiment_report(results, view)
     write_or_remove(directory / "results.csv", runs_csv(results))
     write_or_remove(directory / "report.md", render_markdown(report))
-    write_or_remove(directory / "report.tex", latex_table(view))
+    write_or_remove(
+        directory / "report.tex", latex_table(*map(partial(_part, results), results.each_data_set))
+    )
     write_or_remove(directory / "report.html", render_html(report))
     return report.faults
 
@@ -50,7 +51,10 @@ def build_experiment_report(results: ExperimentResults, view: Results) -> Report
     """Return the contents of the report."""
     sections = build_sections(
         (
-            ("Settings", partial(_settings_section, view)),
+            *(
+                (_titled("Settings", data_set), partial(_settings_section, results, data_set))
+                for data_set in results.each_data_set
+            ),
             ("Paired comparison", partial(_comparison_section, results)),
             ("Runs", partial(_runs_section, results)),
             ("Data", partial(_data_section, results)),
@@ -74,23 +78,14 @@ def build_experiment_report(results: ExperimentResults, view: Results) -> Report
 
 
 def verdicts(results: ExperimentResults) -> list[str]:
-    """Return sentences on what the comparison shows: one a setting that differs, one on all others, one on failures."""
-    found, alike, apart = [], [], []
-    for setting in results.settings:
-        compared = setting.against_reference
-        if not setting.shares_data:
-            apart.append(setting.name)
-        elif compared is not None and compared.comparison.significant:
-            reference = str(results.reference)
-            found.append(verdict_text(setting.name, reference, title_of(results.metric), compared.comparison))
-        elif compared is not None:
-            alike.append(setting.name)
-    if alike:
-        found.append(f"No significant difference to {results.reference}: {', '.join(alike)}.")
-    if apart:
-        found.append(
-            f"Not compared, as their data are others than {results.reference}'s: {', '.join(apart)}."
-        )
+    """Return sentences on what the comparison shows.
+
+    For each data set one a setting that differs and one on all others, then one on failures.
+    """
+    found = []
+    for data_set in results.each_data_set:
+        on = "" if data_set is None else f"On {data_set}: "
+        found += [f"{on}{sentence}" for sentence in _verdicts_on(results, data_set)]
     if results.reference is None:
         found.append("Nothing was compared: `reference` names no setting.")
     if results.failed:
@@ -98,22 +93,63 @@ def verdicts(results: ExperimentResults) -> list[str]:
     return found or [f"There is nothing to compare {results.reference} with."]
 
 
+def _verdicts_on(results: ExperimentResults, data_set: str | None) -> list[str]:
+    found, alike, apart = [], [], []
+    for setting in results.on(data_set):
+        name, compared = setting.setting, setting.against_reference
+        if not setting.shares_data:
+            apart.append(name)
+        elif compared is not None and compared.comparison.significant:
+            reference = str(results.reference)
+            found.append(verdict_text(name, reference, title_of(results.metric), compared.comparison))
+        elif compared is not None:
+            alike.append(name)
+    if alike:
+        found.append(f"No significant difference to {results.reference}: {', '.join(alike)}.")
+    if apart:
+        found.append(
+            f"Not compared, as their data are others than {results.reference}'s: {', '.join(apart)}."
+        )
+    return found
+
+
+def _titled(title: str, data_set: str | None) -> str:
+    return title if data_set is None else f"{title} on {data_set}"
+
+
+def _part(results: ExperimentResults, data_set: str | None) -> Results:
+    return results.view(data_set=data_set)
+
+
 def runs_csv(results: ExperimentResults) -> str:
     """Return one row a run, with exact numbers."""
-    params = {setting.name: setting.params for setting in results.settings}
+    params = {(setting.setting, setting.data_set): setting.params for setting in results.settings}
+    with_data = bool(results.data_sets)
     keys = list(dict.fromkeys(key for each in params.values() for key in each))
     metrics = list(dict.fromkeys(metric for run in results.runs for metric in run.metrics))
-    header = ["setting", "seed", "state", "epochs", "seconds", "stop_reason", *metrics, *keys, "error"]
+    header = [
+        "setting",
+        *["data_set"] * with_data,
+        "seed",
+        "state",
+        "epochs",
+        "seconds",
+        "stop_reason",
+        *metrics,
+        *keys,
+        "error",
+    ]
     rows = [
         [
             run.setting,
+            *[run.data_set] * with_data,
             run.seed,
             run.state,
             run.epochs,
             run.seconds,
             run.stop_reason,
             *(run.metrics.get(metric) for metric in metrics),
-            *(params[run.setting][key] for key in keys),
+            *(params[run.setting, run.data_set][key] for key in keys),
             run.error,
         ]
         for run in results.runs
@@ -135,31 +171,31 @@ def _figures(results: ExperimentResults) -> tuple[Figure, ...]:
     shown = [
         setting
         for setting in results.settings
-        if setting.name == results.reference or len(results.settings) <= MAX_FIGURES
+        if setting.setting == results.reference or len(results.settings) <= MAX_FIGURES
     ]
     return tuple(
         Figure(
-            setting.name,
+            _titled(setting.setting, setting.data_set),
             mean_std(summary.model_dump()) if (summary := setting.metrics.get(results.metric)) else NO_NUMBER,
             f"{title_of(results.metric)}, mean ± std of {len(setting.seeds)} of {len(results.seeds)} seeds",
-            "paper" if setting.name == results.reference else "",
+            "paper" if setting.setting == results.reference else "",
         )
         for setting in shown
     )
 
 
-def _settings_section(view: Results) -> Section:
+def _settings_section(results: ExperimentResults, data_set: str | None) -> Section:
     intro = Paragraph(
         "Every setting was trained anew with each seed, on the same data where its keys don't change them. Mean ± "
         "standard deviation (n-1) over the seeds that finished."
     )
-    return Section("settings", "Settings", (intro, *comparison_blocks(view)))
+    title, blocks = _titled("Settings", data_set), comparison_blocks(_part(results, data_set))
+    return Section(title.lower().replace(" ", "-"), title, (intro, *blocks))
 
 
 def _comparison_section(results: ExperimentResults) -> Section | None:
     if results.reference is None:
         return None
-    others = [setting for setting in results.settings if setting.name != results.reference]
     columns = (
         "Setting",
         "Difference",
@@ -171,13 +207,24 @@ def _comparison_section(results: ExperimentResults) -> Section | None:
         "Detectable",
     )
     metric = title_of(results.metric)
-    rows = [(setting.name, *_comparison_cells(setting)) for setting in others]
+    tables = [
+        table(
+            columns,
+            [
+                (setting.setting, *_comparison_cells(setting))
+                for setting in results.on(data_set)
+                if setting.setting != results.reference
+            ],
+            caption="" if data_set is None else f"On {data_set}",
+        )
+        for data_set in results.each_data_set
+    ]
     text = (
         f"{metric} of each setting minus that of {results.reference}, of the same seed: Student's t over the pairs. "
         "Intervals and p values are corrected for all comparisons (Holm); the probability is not. Detectable is the "
         "true difference that so many seeds of this spread see four times in five."
     )
-    return Section("comparison", "Paired comparison", (Paragraph(text), table(columns, rows)))
+    return Section("comparison", "Paired comparison", (Paragraph(text), *tables))
 
 
 def _comparison_cells(setting: SettingSummary) -> tuple[object, ...]:
@@ -201,9 +248,11 @@ def _better_on(compared: ComparisonSummary) -> str:
 
 
 def _runs_section(results: ExperimentResults) -> Section:
+    with_data = bool(results.data_sets)
     rows = [
         (
             run.setting,
+            *[run.data_set] * with_data,
             str(run.seed),
             Cell(run.state, "", "bad" if run.state == "failed" else ""),
             str(run.epochs),
@@ -212,8 +261,11 @@ def _runs_section(results: ExperimentResults) -> Section:
         )
         for run in results.runs
     ]
-    columns = ("Setting", "Seed", "State", "Epochs", title_of(results.metric), "Stopped by")
-    return Section("runs", "Runs", (table(columns, rows, 3, num_text_last=1),))
+    columns = (
+        *("Setting", *["Data set"] * with_data, "Seed", "State", "Epochs"),
+        *(title_of(results.metric), "Stopped by"),
+    )
+    return Section("runs", "Runs", (table(columns, rows, 3 + with_data, num_text_last=1),))
 
 
 def _data_section(results: ExperimentResults) -> Section:

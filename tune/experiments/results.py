@@ -14,7 +14,7 @@ from tune.experiments.config import Experiment
 from tune.experiments.preparation import Facts
 from tune.ledger import timestamp
 from tune.records import TrialRecord
-from tune.repetitions import compare_with, finished, run_name, summarize_runs
+from tune.repetitions import compare_each, finished, run_name, setting_of, summarize_runs
 from tune.report.results import Results
 from tune.statistics import Comparison, detectable
 
@@ -60,11 +60,13 @@ class ComparisonSummary(Section):
 
 
 class SettingSummary(Section):
-    """One setting."""
+    """One setting; of several data sets, on one of them."""
 
     name: str
+    """Of the setting, and of the data set where there are several: `paper-on-fewrel`."""
+    data_set: str | None = None
     params: dict[str, Value]
-    """Values of the keys in which settings differ."""
+    """Values of the keys in which settings or data sets differ."""
     seeds: tuple[int, ...]
     """That finished, ascending; metrics have their values in this order."""
     stop_reasons: tuple[str | None, ...]
@@ -77,6 +79,11 @@ class SettingSummary(Section):
     shares_data: bool
     """Whether its data are the reference's, so that equal seeds make pairs."""
 
+    @property
+    def setting(self) -> str:
+        """The setting's own name."""
+        return setting_of(self.name, self.data_set)
+
 
 class RunSummary(Section):
     """One run."""
@@ -84,6 +91,7 @@ class RunSummary(Section):
     name: str
     """Its folder below runs/."""
     setting: str
+    data_set: str | None = None
     seed: int
     state: Literal["complete", "failed", "running"]
     epochs: int
@@ -105,6 +113,8 @@ class ExperimentResults(Section):
     metric: str
     reference: str | None
     seeds: tuple[int, ...]
+    data_sets: tuple[str, ...] = ()
+    """Names; empty where there is but one."""
     settings: tuple[SettingSummary, ...]
     runs: tuple[RunSummary, ...]
     data: tuple[dict[str, Any], ...]
@@ -132,10 +142,11 @@ class ExperimentResults(Section):
             metric=config.metric,
             reference=config.reference,
             seeds=config.seeds,
+            data_sets=tuple(config.data_sets),
             settings=_settings(experiment, ended),
             runs=_runs(experiment, records),
             data=facts.data,
-            encoders=tuple(dict.fromkeys(each.encoder.name for each in experiment.settings.values())),
+            encoders=tuple(dict.fromkeys(each.encoder.name for each in experiment.configurations.values())),
             history=history,
             environment=facts.environment,
         )
@@ -172,28 +183,49 @@ class ExperimentResults(Section):
         """Runs that failed."""
         return tuple(run for run in self.runs if run.state == "failed")
 
-    def view(self, directory_name: str = "experiment", config_yaml: str = "") -> Results:
-        """Return the same as the parts of a report take it that it shares with a sweep's."""
+    @property
+    def each_data_set(self) -> tuple[str | None, ...]:
+        """Names of the data sets; None stands for the only one."""
+        return self.data_sets or (None,)
+
+    def on(self, data_set: str | None) -> list[SettingSummary]:
+        """Return the settings on a data set."""
+        return [setting for setting in self.settings if setting.data_set == data_set]
+
+    def view(
+        self, directory_name: str = "experiment", config_yaml: str = "", data_set: str | None = None
+    ) -> Results:
+        """Return the same as the parts of a report take it that it shares with a sweep's.
+
+        Args:
+            directory_name: Last part of the directory's path.
+            config_yaml: The resolved file.
+            data_set: The one that it is about; None: all.
+        """
+        shown = [each for each in self.settings if data_set in (None, each.data_set)]
         tree = self.model_dump(mode="json", exclude={"settings", "runs", "data"})
-        final = [setting.model_dump(mode="json") for setting in self.settings]
+        final = [setting.model_dump(mode="json") for setting in shown]
+        if data_set is not None:
+            # What tells data sets apart is the same within one.
+            differing = [
+                key for key in shown[0].params if len({repr(each.params[key]) for each in shown}) > 1
+            ]
+            for setting, entry in zip(shown, final, strict=True):
+                entry |= {"name": setting.setting, "params": {key: entry["params"][key] for key in differing}}
         one_encoder = {"name": self.encoders[0]} if len(self.encoders) == 1 else {}
         tree |= {"final": final, "data": self.data[0] if len(self.data) == 1 else {}, "encoder": one_encoder}
-        return Results(tree, directory_name, config_yaml)
+        return Results({**tree, "data_set": data_set}, directory_name, config_yaml)
 
 
 def _settings(experiment: Experiment, ended: Sequence[TrialRecord]) -> tuple[SettingSummary, ...]:
-    config, reference = experiment.config, experiment.config.reference
-    shares = {name: reference is None or experiment.shares_data(name) for name in experiment.settings}
-    compared: dict[str, Comparison] = {}
-    if reference is not None:
-        names = [name for name in experiment.settings if shares[name]]
-        compared = compare_with(reference, names, ended, config.metric)
+    compared = compare_each(experiment.references, ended, experiment.config.metric)
     return tuple(
         SettingSummary.model_validate(
             {
                 **summarize_runs(name, params, ended),
+                "data_set": experiment.parts[name][1],
                 "against_reference": _as_summary(compared[name]) if name in compared else None,
-                "shares_data": shares[name],
+                "shares_data": experiment.shares_data(name),
             }
         )
         for name, params in experiment.params.items()
@@ -206,17 +238,20 @@ def _as_summary(comparison: Comparison) -> dict[str, Any]:
 
 def _runs(experiment: Experiment, records: Sequence[TrialRecord]) -> tuple[RunSummary, ...]:
     by_name = {record.name: record for record in records}
-    names = [(name, seed) for name in experiment.settings for seed in experiment.config.seeds]
     return tuple(
-        _run(name, by_name[run_name(name, seed)]) for name, seed in names if run_name(name, seed) in by_name
+        _run(*parts, by_name[run_name(name, seed)])
+        for name, parts in experiment.parts.items()
+        for seed in experiment.config.seeds
+        if run_name(name, seed) in by_name
     )
 
 
-def _run(setting: str, record: TrialRecord) -> RunSummary:
+def _run(setting: str, data_set: str | None, record: TrialRecord) -> RunSummary:
     state: Any = "complete" if finished(record) else "running" if record.is_running else "failed"
     return RunSummary(
         name=record.name,
         setting=setting,
+        data_set=data_set,
         seed=record.seed,
         state=state,
         epochs=record.epochs,

@@ -6,30 +6,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import rocore
-from rocore.config import Config
 from rocore.errors import CheckpointError, SweepError
-from tune.config import Value
 from tune.curves import CurveLogger
-from tune.experiments.config import Experiment, check_here, load_experiment
-from tune.experiments.preparation import Facts, prepare_experiment, trunk_groups
+from tune.experiments.checks import check_here
+from tune.experiments.config import Experiment, load_experiment
+from tune.experiments.growth import check_growth
+from tune.experiments.preparation import Facts, prepare_experiment, trunk_needs
 from tune.experiments.report import verdicts, write_experiment_report
 from tune.experiments.results import ExperimentResults
+from tune.experiments.runs import ROLE, run_specs, tensorboard_rows, tensorboard_run
 from tune.interruption import stoppable
 from tune.ledger import Ledger
 from tune.progress import Progress
 from tune.records import TrialRecord
-from tune.repetitions import configuration_of, run_name
-from tune.resumption import check_same_computation
 from tune.session import Echo, begun_precision, prepare_once, run_steps, write_begin
-from tune.specification import num_threads
 from tune.sweep_directory import CONFIG, SweepDirectory, check_is_no_run, is_experiment
-from tune.tensorboard import TableRow, write_table
+from tune.tensorboard import write_table
 
 if TYPE_CHECKING:
     from tune.trial import Trial
-
-ROLE = "final"
-"""A run is what a sweep's final comparison consists of."""
 
 
 class ExperimentDirectory(SweepDirectory):
@@ -78,7 +73,7 @@ def run_experiment(
         SweepInterrupted: If it was stopped.
         DiskFullError: If no space is left.
     """
-    check_here(experiment, out)
+    check_here(out)
     directory = ExperimentDirectory(out.resolve())
     directory.check_free()
     facts = _prepare(experiment, prepare, echo)
@@ -89,6 +84,7 @@ def run_experiment(
 def resume_experiment(
     out: Path,
     *,
+    file: Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     echo: Echo = lambda _text: None,
     trainable: "type[Trial] | None" = None,
@@ -98,14 +94,15 @@ def resume_experiment(
 
     Args:
         out: The directory.
-        overrides: Dotted keys that say anew where and with what runs run; kept from then on.
+        file: The experiment's file, which may name more seeds, settings and data sets than it did; None: as it began.
+        overrides: Dotted keys that say anew where and with what runs run, or add such; kept from then on.
         echo: Told what begins.
         trainable: Runs the trials; None: `tune.trial.Trial`.
         prepare: Runs once, before any trial.
 
     Raises:
         CheckpointError: If the directory holds no experiment, its journal is corrupt, or data or encoder have changed.
-        ConfigError: If an override would change what runs compute.
+        ConfigError: If what runs so far have computed would change.
         RocoreError: Like `run_experiment`.
     """
     directory = ExperimentDirectory(out.resolve())
@@ -121,60 +118,17 @@ def resume_experiment(
             f"`rocore sweep --resume {out}`"
         )
     rocore.check_folder(directory.root, "the experiment's directory")
-    experiment = load_experiment(directory.root / CONFIG)
-    if overrides:
-        wanted = load_experiment(directory.root / CONFIG, overrides)
-        check_same_computation(experiment.config, wanted.config, what="experiment")
-        experiment = wanted
-    check_here(experiment, out)
+    experiment = load_experiment(file or directory.root / CONFIG, overrides)
+    check_growth(load_experiment(directory.root / CONFIG).config, experiment.config)
+    check_here(out)
     facts = _prepare(experiment.in_precision(begun_precision(directory.root)), prepare, echo)
     return _run(experiment, directory, facts, echo, trainable)
 
 
-def run_specs(experiment: Experiment) -> list[dict[str, Any]]:
-    """Return one specification a seed and setting, seed by seed, so that pairs end close together."""
-    layers: dict[str, set[int]] = {}
-    for config, found in trunk_groups(experiment):
-        layers.setdefault(_encoder_of(config), set()).update(found)
-    params = experiment.params
-    return [
-        _spec(experiment, name, params[name], seed, layers)
-        for seed in experiment.config.seeds
-        for name in experiment.settings
-    ]
-
-
-def tensorboard_run(record: TrialRecord) -> str:
-    """Return the name of a run's curves: SETTING/seedN."""
-    return f"{configuration_of(record)}/seed{record.seed}"
-
-
-def _spec(
-    experiment: Experiment, name: str, params: Mapping[str, Value], seed: int, layers: Mapping[str, set[int]]
-) -> dict[str, Any]:
-    config, resources = experiment.settings[name], experiment.config.resources
-    tree = {**config.model_dump(mode="json"), "seed": seed}
-    # Where a trunk went, by pruning, the first run builds those of all settings in one pass.
-    tree["cache"]["layers"] = sorted(layers[_encoder_of(config)])
-    return {
-        "name": run_name(name, seed),
-        "role": ROLE,
-        "number": seed,
-        "params": dict(params),
-        "seed": seed,
-        "config": tree,
-        "num_threads": num_threads(config, resources),
-        "checkpoint_share": experiment.config.trial.checkpoint_share,
-    }
-
-
-def _encoder_of(config: Config) -> str:
-    return config.encoder.model_dump_json(exclude={"output_layer"})
-
-
 def _prepare(experiment: Experiment, prepare: Callable[[Experiment], Facts], echo: Echo) -> Facts:
-    what = "data, encoders and frozen trunks"
-    facts = prepare_once(experiment.config.resources, lambda: prepare(experiment), what, echo)
+    resources = experiment.config.resources
+    what = "data, encoders and frozen trunks" if resources.address is None else "data and encoders"
+    facts = prepare_once(resources, lambda: prepare(experiment), what, echo)
     for warning in _twins(experiment):
         echo(f"note: {warning}")
     return facts
@@ -184,7 +138,7 @@ def _twins(experiment: Experiment) -> list[str]:
     """Say which settings are the same: their runs will be, too."""
     first: dict[str, str] = {}
     found = []
-    for name, config in experiment.settings.items():
+    for name, config in experiment.configurations.items():
         other = first.setdefault(config.model_dump_json(), name)
         if other != name:
             found.append(
@@ -234,11 +188,18 @@ class _Steps:
             ConfigError: If data or encoder have changed since it began.
         """
         same = {"fingerprints": self.facts.fingerprints, "files": self.facts.files}
-        write_begin(self.ledger, self.experiment.config, self.facts.environment, same)
+        write_begin(self.ledger, self.experiment.config, self.facts.environment, same, may_grow=True)
 
     def settle(self) -> None:
-        """Settle the precision that runs compute in where their setting leaves it open."""
+        """Settle the precision that runs compute in where their setting leaves it open; on a cluster, its nodes do.
+
+        Those build the frozen trunks, too.
+        """
         precision = self.ledger.state.precision or self.facts.precision
+        if self.facts.on_nodes and len(self.ended) < self.experiment.num_runs:
+            from tune.ray_trunks import build_trunks
+
+            precision = build_trunks(trunk_needs(self.experiment.in_precision(precision)), self.echo)
         if precision is not None:
             self.ledger.settle(precision)
 
@@ -247,7 +208,7 @@ class _Steps:
         from tune import ray_backend
 
         done = f", {len(self.ended)} of them done" if self.ended else ""
-        self.echo(f"{len(self.experiment.settings)} settings, {self.experiment.num_runs} runs{done}")
+        self.echo(f"{len(self.experiment.config.settings)} settings, {self.experiment.num_runs} runs{done}")
         given = self.experiment.in_precision(self.ledger.state.precision)
         with (
             Progress(self.experiment.config.name, given.num_runs, metric=given.config.metric) as progress,
@@ -283,14 +244,7 @@ class _Steps:
         results = ExperimentResults.of(self.experiment, self.facts, records, history, status)
         results.write(root)
         write_experiment_report(root)
-        rows = [
-            TableRow(
-                tensorboard_run(record),
-                {"setting": configuration_of(record), "seed": record.seed, **record.params},
-                failed=record.state == "failed",
-            )
-            for record in self.ended
-        ]
+        rows = tensorboard_rows(self.experiment, self.ended)
         metrics = dict.fromkeys((results.metric, *(name for run in results.runs for name in run.metrics)))
         write_table(root, rows, list(metrics))
         return results

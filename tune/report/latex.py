@@ -37,19 +37,20 @@ SPECIAL = {
 SYMBOLS = {"lambda": r"$\lambda$", "sigma": r"$\sigma$", "mu0": r"$\mu_0$", "T": "$T$", "layer": "layer $r$"}
 
 
-def latex_table(results: Results) -> str | None:
+def latex_table(*parts: Results) -> str | None:
     """Return report.tex; None before the final comparison.
 
-    A table of the novel relations' metrics; in incremental mode one of known and novel relations together; and one of
-    the differences to the reference.
+    For each part, which is one data set's: a table of the novel relations' metrics; in incremental mode one of known
+    and novel relations together; and one of the differences to the reference.
     """
-    if not results.final:
+    parts = tuple(part for part in parts if part.final)
+    if not parts:
         return None
-    head = ["% Written by rocore-tune; needs \\usepackage{booktabs}."]
-    if results.stamp:
-        head.append(f"% {escape(results.stamp)}")
-    if results.tree.get("synthetic"):
-        head.append("% Synthetic data: the numbers say nothing about real text.")
+    tables = [each for part in parts for each in _tables(part)]
+    return "\n\n".join(["\n".join(_head(parts[0])), *tables]) + "\n"
+
+
+def _tables(results: Results) -> list[str]:
     novel = [name for name in results.metrics if name not in INCREMENTAL]
     together = [name for name in results.metrics if name in INCREMENTAL]
     tables = [_metrics_table(results, novel, "novel", "novel test split")]
@@ -59,7 +60,16 @@ def latex_table(results: Results) -> str | None:
     compared = comparisons(results)
     if compared:
         tables.append(_differences_table(results, compared))
-    return "\n\n".join(["\n".join(head), *tables]) + "\n"
+    return tables
+
+
+def _head(results: Results) -> list[str]:
+    head = ["% Written by rocore-tune; needs \\usepackage{booktabs}."]
+    if results.stamp:
+        head.append(f"% {escape(results.stamp)}")
+    if results.tree.get("synthetic"):
+        head.append("% Synthetic data: the numbers say nothing about real text.")
+    return head
 
 
 def escape(text: str) -> str:
@@ -75,20 +85,22 @@ def _metrics_table(results: Results, metrics: Sequence[str], label: str, what: s
         values = (_mean_std(figures.get(metric)) for metric in metrics)
         rows.append([_name(results, entry["name"]), _num_seeds(entry), *values])
     headings = ["Configuration", "$n$", *map(_heading, metrics)]
-    return _float("table*", headings, rows, _caption(results, what), label)
+    return _float("table*", headings, rows, _caption(results, what), results.of_data_set(label))
 
 
 def _differences_table(results: Results, compared: Sequence[tuple[str, dict[int, float], Comparison]]) -> str:
     rows = [[_name(results, name), *_comparison(comparison)] for name, _, comparison in compared]
     metric = _heading(results.metric)
-    many = f", corrected for {len(compared)} comparisons (Holm)" if len(compared) > 1 else ""
+    num_compared = compared[0][2].num_compared
+    many = f", corrected for {num_compared} comparisons (Holm)" if num_compared > 1 else ""
     reference = escape(str(results.reference)) if results.is_experiment else results.reference_text
+    on = "" if results.data_set is None else f" on {escape(results.data_set)}"
     caption = (
-        f"Difference in {metric} to {reference}, paired by seed: mean, 95\\% interval and p value of "
+        f"Difference in {metric} to {reference}{on}, paired by seed: mean, 95\\% interval and p value of "
         f"Student's $t$-test{many}."
     )
     headings = ["Configuration", "Pairs", rf"$\Delta$ {metric}", r"95\% CI", "$p$"]
-    return _float("table", headings, rows, caption, "differences")
+    return _float("table", headings, rows, caption, results.of_data_set("differences"))
 
 
 def _float(
@@ -151,7 +163,8 @@ def _p_value(p: float | None) -> str:
 
 def _caption(results: Results, what: str) -> str:
     data, encoder = results.tree.get("data") or {}, results.tree.get("encoder") or {}
-    parts = [f"RoCORE on {escape(str(data.get('format', 'the data')))}, {what}"]
+    name = results.data_set or data.get("format", "the data")
+    parts = [f"RoCORE on {escape(str(name))}, {what}"]
     if encoder.get("name"):
         parts.append(f"encoder {escape(str(encoder['name']))}")
     fresh = "" if results.is_experiment else " that the search did not use"

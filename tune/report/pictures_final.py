@@ -1,6 +1,7 @@
 """Pictures of the final comparison: every seed is a dot."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 
 import numpy as np
 
@@ -45,7 +46,7 @@ def seeds_picture(results: Results) -> Picture | None:
     entries = [entry for entry in results.final if values_by_seed(entry, metric)]
     if not entries:
         return None
-    with drawing("seeds") as drawn:
+    with drawing(results.of_data_set("seeds")) as drawn:
         axes = drawn.axes
         for seed in sorted({seed for entry in entries for seed in values_by_seed(entry, metric)}):
             found = [(x, values_by_seed(entry, metric).get(seed)) for x, entry in enumerate(entries)]
@@ -79,7 +80,7 @@ def seeds_picture(results: Results) -> Picture | None:
         for seed, value in values_by_seed(entry, metric).items()
     ]
     return Picture(
-        name="seeds",
+        name=results.of_data_set("seeds"),
         title=f"{title_of(metric)} of every seed",
         caption="A dot is a seed, a line joins the same seed; diamonds are means, bars their 95% intervals "
         "(Student's t).",
@@ -92,7 +93,7 @@ def seeds_picture(results: Results) -> Picture | None:
 def comparisons(results: Results) -> list[tuple[str, dict[int, float], Comparison]]:
     """Compare every configuration with the reference, over the seeds that both finished, corrected for all of them.
 
-    Other data than the reference's make no pairs.
+    Other data than the reference's make no pairs. In an experiment, all data sets are corrected for together.
     """
     metric, reference = results.metric, results.final_named(results.reference)
     if reference is None:
@@ -104,8 +105,15 @@ def comparisons(results: Results) -> list[tuple[str, dict[int, float], Compariso
         if entry["name"] != results.reference and seeds and entry.get("shares_data", True):
             named.append((str(entry["name"]), {seed: ours[seed] - theirs[seed] for seed in seeds}))
             compared.append(compare([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]))
-    together = corrected(compared)
+    together = _given(results, [name for name, _ in named]) if results.is_experiment else corrected(compared)
     return [(*pair, comparison) for pair, comparison in zip(named, together, strict=True)]
+
+
+def _given(results: Results, names: Sequence[str]) -> list[Comparison]:
+    """Return the comparisons that the results hold."""
+    kept = [field.name for field in fields(Comparison)]
+    found = ((results.final_named(name) or {})["against_reference"] for name in names)
+    return [Comparison(**{key: each[key] for key in kept}) for each in found]
 
 
 def differences_picture(results: Results) -> Picture | None:
@@ -113,7 +121,7 @@ def differences_picture(results: Results) -> Picture | None:
     found = comparisons(results)
     if not found:
         return None
-    with drawing("differences", height=min(HEIGHT, 1.6 + 0.55 * len(found))) as drawn:
+    with drawing(results.of_data_set("differences"), height=min(HEIGHT, 1.6 + 0.55 * len(found))) as drawn:
         axes = drawn.axes
         axes.axvline(0, color=PAPER, linewidth=1.5)
         for y, (name, differences, comparison) in enumerate(reversed(found)):
@@ -131,12 +139,12 @@ def differences_picture(results: Results) -> Picture | None:
         axes.grid(visible=False, axis="y")
     rows = [_comparison_row(name, comparison) for name, _, comparison in found]
     many = (
-        f" Intervals and p values are corrected for {len(found)} comparisons (Holm)."
-        if len(found) > 1
+        f" Intervals and p values are corrected for {num_compared} comparisons (Holm)."
+        if (num_compared := found[0][2].num_compared) > 1
         else ""
     )
     return Picture(
-        name="differences",
+        name=results.of_data_set("differences"),
         title=f"Difference to {results.reference_text}",
         caption="A dot is a seed; diamonds are means, bars their 95% intervals (Student's t). "
         f"Right of the line is better than {results.reference_text}.{many}",

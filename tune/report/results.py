@@ -87,6 +87,15 @@ class Results:
         return None if named is None else str(named)
 
     @property
+    def data_set(self) -> str | None:
+        """The data set of an experiment that this is a part of; None where there is but one."""
+        return self.tree.get("data_set")
+
+    def of_data_set(self, name: str) -> str:
+        """Return the name of a picture or a table, which must be the only one of that name in the report."""
+        return name if self.data_set is None else f"{name}-{self.data_set}"
+
+    @property
     def is_experiment(self) -> bool:
         """Whether nothing was searched: these are an experiment's settings."""
         return self.tree.get("kind") == "experiment"

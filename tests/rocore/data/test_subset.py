@@ -110,11 +110,41 @@ def test_subset_num_labeled_takes_the_first_of_instances_per_relation(base):
 def test_subset_seed_changes_the_choice_and_the_runs_seed_does_not(base):
     first, second = cut(base, num_known_relations=2), cut(base, num_known_relations=2, seed=5)
     assert first.known_relations != second.known_relations
-    config = base.model_copy(update={"subset": SubsetConfig(instances_per_relation=3)})
-    corpus = load_data(config).corpus
+    first = cut(base, instances_per_relation=3)
     for seed in (0, 1):
-        splits = make_splits(corpus, config, seed=seed, incremental=True)
-        assert sorted([*splits.known_train, *splits.known_test]) == corpus.known_rows.tolist()
+        splits = make_splits(first, base, seed=seed, incremental=False)
+        assert splits.known_train.tolist() == first.known_rows.tolist()
+        assert not len(splits.known_test)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_subset_of_instances_leaves_known_test_instances_as_they_are(base, seed):
+    whole = load_data(base).corpus
+    splits = {
+        number: make_splits(cut(base, num_labeled=number), base, seed=seed, incremental=True)
+        for number in (10, 12, 25, 44)
+    }
+    expected = make_splits(whole, base, seed=seed, incremental=True)
+    assert len(expected.known_test) == round(len(whole.known_rows) / 7)
+    for number, found in splits.items():
+        np.testing.assert_array_equal(found.known_test, expected.known_test)
+        assert not set(found.known_train) & set(found.known_test)
+        # A relation whose every instance is asked for has none to put in a test instance's place.
+        counts = np.bincount(whole.labels_of(found.known_train), minlength=len(COUNTS))
+        room = np.bincount(whole.labels_of(expected.known_train), minlength=len(COUNTS))
+        asked = np.bincount(cut(base, num_labeled=number).known_labels, minlength=len(COUNTS))
+        np.testing.assert_array_equal(counts, np.minimum(asked, room))
+    assert all(set(small.known_train) <= set(large.known_train) for small, large in pairwise(splits.values()))
+    np.testing.assert_array_equal(splits[44].known_train, expected.known_train)
+
+
+def test_subset_labels_of_test_instances_that_it_left_out_are_known(base):
+    part, whole = cut(base, num_labeled=10), load_data(base).corpus
+    rows = np.arange(len(whole.known.sentences))
+    np.testing.assert_array_equal(part.labels_of(rows), whole.labels_of(rows))
+    few = cut(base, num_known_relations=2, num_labeled=4)
+    names = [few.known_relations[label] for label in few.labels_of(rows) if label >= 0]
+    assert len(names) == sum(COUNTS[name] for name in few.known_relations)
 
 
 def test_subset_does_not_depend_on_the_order_of_relations_in_a_file(base, write):
@@ -170,6 +200,10 @@ def test_subset_acts_before_relations_are_hidden(base):
     hidden = loaded.gold.of(loaded.corpus.novel_rows)[1]
     assert {*hidden, *loaded.corpus.known_relations} == set(kept.known_relations)
     assert sorted([*loaded.corpus.known_rows, *loaded.corpus.novel_rows]) == kept.known_rows.tolist()
+    # A search uses no label that its runs don't have: its test instances are of the cut.
+    splits = make_splits(loaded.corpus, config, seed=0, incremental=True)
+    assert len(splits.known_test)
+    assert set(splits.known_test) < set(loaded.corpus.known_rows)
     few = config.model_copy(update={"subset": SubsetConfig(num_known_relations=3)})
     with pytest.raises(DataError, match=r"at least 2 relations must stay known, but .* hides 2 of 3"):
         load_data(few)

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from rocore.errors import CheckpointError, ConfigError, DiskFullError, SweepError, SweepInterrupted
+from tune.experiments.preparation import trunk_needs
 from tune.experiments.report import write_experiment_report
 from tune.experiments.results import ExperimentResults
 from tune.experiments.run import resume_experiment, run_experiment, run_specs
@@ -77,6 +78,44 @@ def test_comparison_is_the_paired_test_corrected_by_holm(run):
     assert found["wide"].num_compared == 2
     assert found["wide"].probability_better == pytest.approx(alone["wide"].probability_better)
     assert found["wide"].detectable > 0
+
+
+DATA_SETS = {"few": {"builtin.seed": 1}, "many": {"builtin.seed": 2}}
+
+
+def test_data_sets_are_compared_each_within_itself_and_corrected_together(run, score_of, tmp_path):
+    def end(spec):
+        # The setting that wins on one data set is like the reference on the other.
+        is_lost = spec["name"].startswith("wide-on-many")
+        return score_of(spec) - 0.2 * is_lost - 0.1 * ("-on-many-" in spec["name"])
+
+    results, out = run(end, data_sets=DATA_SETS), tmp_path / "out"
+    assert [setting.name for setting in results.on("few")] == ["paper-on-few", "wide-on-few", "deep-on-few"]
+    found = {each.name: each for each in results.settings}
+    values = {name: each.metrics["novel_test.b3_f1"].values for name, each in found.items()}
+    alone = compare(values["wide-on-few"], values["paper-on-few"])
+    compared = found["wide-on-few"].against_reference
+    assert (compared.num_compared, compared.difference) == (4, pytest.approx(alone.difference))
+    assert compared.p_value == pytest.approx(4 * alone.p_value)
+    assert found["paper-on-few"].against_reference is found["paper-on-many"].against_reference is None
+    text = (out / "report.md").read_text()
+    assert "On few: Wide is significantly better than paper" in text
+    assert "On many: No significant difference to paper: wide, deep." in text
+    page = (out / "report.html").read_text()
+    for name in DATA_SETS:
+        assert f'id="settings-on-{name}"' in page
+        assert page.count(f'id="picture-seeds-{name}"') == 1
+    assert "are corrected for 4 comparisons" in page
+    assert "corrected for 2" not in page
+    table = (out / "report.tex").read_text()
+    assert table.count("corrected for 4 comparisons") == 2
+    assert table.count(r"\label{tab:rocore-novel-few}") == 1
+    assert "RoCORE on many, novel test split" in table
+    rows = list(csv.DictReader((out / "results.csv").read_text().splitlines()))
+    assert [(row["setting"], row["data_set"], row["seed"]) for row in rows][8:10] == [
+        *(("deep", "few", "2"), ("paper", "many", "0")),
+    ]
+    assert (out / "tensorboard" / "wide-on-many" / "seed2").is_dir()
 
 
 def test_order_of_settings_and_seeds_changes_no_figure(run):
@@ -217,6 +256,39 @@ def test_experiment_into_a_directory_in_use_is_refused_before_anything_runs(run,
     (tmp_path / "out" / "results.json").touch()
     with pytest.raises(ConfigError, match="the experiment directory must be new or empty"):
         run()
+
+
+def test_nodes_of_a_cluster_build_trunks_and_say_the_precision(
+    make_experiment, no_ray, facts, score_of, tmp_path, monkeypatch
+):
+    asked = []
+
+    def build_trunks(needs, echo):
+        asked.append(needs)
+        return "bf16"
+
+    monkeypatch.setattr("tune.ray_trunks.build_trunks", build_trunks)
+    on_nodes = dataclasses.replace(facts, on_nodes=True)
+    started = no_ray(score_of)
+    settings = {"paper": {}, "deep": {"encoder.precision": "fp32", "encoder.output_layer": 5}}
+    experiment = make_experiment({"resources.address": "auto"}, settings=settings)
+    run_experiment(experiment, tmp_path / "out", prepare=lambda _: on_nodes)
+    assert asked[0].config.encoder.precision == "auto"
+    groups = [(config.encoder.precision, layers) for config, layers in asked[0].groups("bf16")]
+    assert groups == [("bf16", [4]), ("fp32", [5])]
+    assert [spec["config"]["encoder"]["precision"] for spec in started[:2]] == ["bf16", "fp32"]
+    resume_experiment(tmp_path / "out", prepare=lambda _: on_nodes)
+    # Nothing was left to train: no node is waited for.
+    assert len(asked) == 1
+    resume_experiment(tmp_path / "out", overrides={"seeds.number": 4}, prepare=lambda _: on_nodes)
+    assert [needs.config.encoder.precision for needs in asked] == ["auto", "bf16"]
+
+
+def test_settings_of_several_devices_must_name_their_precision_on_a_cluster(make_experiment):
+    settings = {"paper": {}, "cuda": {"train.device": "cuda"}}
+    experiment = make_experiment({"resources.address": "auto"}, settings=settings)
+    with pytest.raises(ConfigError, match="is left to the devices cpu and cuda; set it"):
+        trunk_needs(experiment)
 
 
 def test_equal_settings_are_told_of(make_experiment, no_ray, facts, score_of, tmp_path):
