@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Check everything, train a few steps of every setting, and print what the experiment will take.",
+    help="Check everything, train a few steps for each kind of run that costs its own time, and print what the "
+    "experiment will take.",
 )
 @click.option("--json", "as_json", is_flag=True, help="With --dry-run: print JSON instead of a table.")
 @make_set_option("tune.experiments.config:ExperimentConfig", "rocore.config:Config")
