@@ -28,6 +28,7 @@ def test_quick_run_writes_every_figure(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_quick_profile_names_what_a_step_calls():
     command = [sys.executable, "-m", "benchmarks.step_profile", "--quick"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -59,6 +60,7 @@ def test_quick_run_of_the_token_products_counts_kernels():
     assert shapes[0] > shapes[1] > 0
 
 
+@pytest.mark.slow
 def test_quick_run_of_the_control_loop_writes_every_figure(tmp_path):
     command = [sys.executable, "-m", "benchmarks.scale", "--quick", "--out", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -71,6 +73,7 @@ def test_quick_run_of_the_control_loop_writes_every_figure(tmp_path):
     assert (tmp_path / "scale.png").is_file()
 
 
+@pytest.mark.slow
 def test_gpu_benchmark_runs_on_the_cpu():
     sizes = ["--sentences", "300", "--layers", "2", "--hidden", "64", "--packs", "1", "2"]
     command = [sys.executable, "-m", "benchmarks.gpu", "--device", "cpu", *sizes]
