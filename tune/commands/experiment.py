@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Check everything, train a few steps for each kind of run that costs its own time, and print what the "
-    "experiment will take.",
+    help="Check everything, train a few steps, once for all settings that take as long, and print what the experiment "
+    "will take.",
 )
 @click.option("--json", "as_json", is_flag=True, help="With --dry-run: print JSON instead of a table.")
 @make_set_option("tune.experiments.config:ExperimentConfig", "rocore.config:Config")
@@ -123,7 +123,7 @@ def _show_plan(loaded: "Experiment", out: Path, *, as_json: bool) -> None:
 
     from tune.experiments.plan import plan_experiment, render
 
-    _echo("training a few steps of every setting")
+    _echo("training a few steps of every setting that takes its own time")
     plan = plan_experiment(loaded, out)
     if as_json:
         click.echo(json.dumps(plan.as_tree(), indent=1))

@@ -90,7 +90,7 @@ class ExperimentPlan:
 
 
 def plan_experiment(experiment: Experiment, out: Path) -> ExperimentPlan:
-    """Check data, encoders and resources, train a few steps once a cost, and plan; nothing is left behind.
+    """Check data, encoders and resources, train a few steps once for each cost, and plan; nothing is left behind.
 
     Raises:
         ConfigError: If it can't run.

@@ -163,6 +163,19 @@ def test_labeled_per_epoch_real_is_what_the_real_split_trains_on(base, increment
     assert count == len(real.known_train)
 
 
+@pytest.mark.parametrize("incremental", [False, True])
+@pytest.mark.parametrize("size", [None, 9])
+@pytest.mark.parametrize("subset", [{"num_labeled": 30}, {"num_labeled": 80}, {"instances_per_relation": 4}])
+def test_labeled_per_epoch_real_of_a_cut_is_what_the_real_split_trains_on(base, subset, size, incremental):
+    tree = base.model_dump() | {"subset": subset, "known_test_size": size}
+    base = DataConfig.model_validate(tree)
+    real = make_splits(load_data(base).corpus, base, seed=0, incremental=incremental)
+    config = hide(base, labeled_per_epoch="real", instances_per_relation="equal")
+    corpus = load_data(config).corpus
+    assert count_labeled_per_epoch(corpus, config, incremental=incremental) == len(real.known_train)
+    assert not len(corpus.spare_rows)
+
+
 def test_labeled_per_epoch_of_a_share_is_smaller_by_it(base):
     config = hide(base, labeled_per_epoch="real", share=0.5)
     count = count_labeled_per_epoch(load_data(config).corpus, config, incremental=False)

@@ -244,6 +244,15 @@ def test_cut_fingerprint_tells_cuts_apart(base):
     assert len(set(found)) == len(found)
     assert re.fullmatch("[0-9a-f]{64}", found[1])
     assert cut(base, num_labeled=12).cut_fingerprint == found[1]
+    spare = [corpus.cut_fingerprint_with_spare for corpus in corpora]
+    # Nothing is spare in the first and the last; the others' test instances may be spare ones.
+    assert [one == other for one, other in zip(found, spare, strict=True)] == [
+        True,
+        False,
+        False,
+        False,
+        True,
+    ]
 
 
 def test_take_subset_without_numbers_changes_nothing(base):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rocore.config import load_config, override, with_absolute_paths
-from rocore.data import load_splits
+from rocore.data import load_data, load_splits
 from rocore.encoder import native
 from rocore.encoder.tokens import TokenBank
 from rocore.errors import CheckpointError, ConfigError, DivergedError
@@ -331,6 +331,23 @@ def test_train_run_resumed_with_another_cut_is_refused(write_pools, tmp_path):
     train_run(config, tmp_path / "run")
     with pytest.raises(ConfigError, match="a run must be resumed with its own configuration"):
         train_run(override(config, {"data.subset.num_labeled": 21}), tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("incremental", [False, True])
+def test_run_of_a_cut_that_drew_its_known_test_otherwise_is_refused(incremental, config_of, tmp_path):
+    """Older versions drew known test instances from the cut: going on would mix splits. Others are none the worse."""
+    keys = {"data.subset.num_labeled": 20, "incremental.enabled": incremental}
+    folder = tmp_path / "run"
+    train_run(config_of(keys), folder)
+    run = json.loads((folder / "run.json").read_text())
+    run["fingerprints"]["cut"] = load_data(config_of(keys).data).corpus.cut_fingerprint
+    (folder / "run.json").write_text(json.dumps(run))
+    if not incremental:
+        assert evaluate_run(folder)[0]
+        return
+    for use in (evaluate_run, lambda folder: train_run(config_of(keys), folder, resume=True)):
+        with pytest.raises(CheckpointError, match=r"data and encoder must be those .* but changed: cut"):
+            use(folder)
 
 
 def test_train_run_resumed_on_changed_data_is_refused(write_pools, tmp_path, monkeypatch):
