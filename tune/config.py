@@ -23,15 +23,14 @@ from rocore.config import (
     with_overrides,
 )
 from rocore.errors import ConfigError
+from tune.journal import FILE
 from tune.reading import read_base, set_below, set_keys, validated
 from tune.sweep_checks import check_budget, check_limits, check_second_objective, check_seeds, check_startup
 
 Value = bool | int | float | str | None
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
-RESOLVED_BEFORE = {"name", "num_relations", "num_folds", "seed", "second"}
-"""All keys of `objective` in a sweep directory of an older version."""
 OLDER_OBJECTIVE = {"labeled_per_epoch": None, "incremental_score": "novel"}
-"""What has another default since then."""
+"""What older versions, which had no keys for it, did."""
 
 
 class Dimension(Section):
@@ -109,16 +108,13 @@ class ObjectiveConfig(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _keep_what_it_was(cls, tree: Any) -> Any:
-        """Read a section that an older version resolved: its trials were scored without what has come since."""
-        if not isinstance(tree, Mapping):
-            return tree
-        if tree.get("name") == "internal":
+    def _refuse_what_is_gone(cls, tree: Any) -> Any:
+        if isinstance(tree, Mapping) and tree.get("name") == "internal":
             raise ValueError(
                 "`objective.name` must be pseudo_novel or oracle, but is internal, which is gone: silhouettes of "
                 "spaces that were trained apart can't be compared; choose pseudo_novel"
             )
-        return {**OLDER_OBJECTIVE, **tree} if set(tree) == RESOLVED_BEFORE else tree
+        return tree
 
 
 class SchedulerConfig(Section):
@@ -286,7 +282,7 @@ def load_sweep(path: Path | str, overrides: Mapping[str, Any] | None = None) -> 
     from tune.space import check_space
 
     path = Path(path)
-    written = read_yaml(path)
+    written = _as_it_began(read_yaml(path), path)
     _check_set_once(written, path)
     config = _parse(set_keys(SweepConfig, written, overrides or {}, _set_own), str(path))
     base = _resolve_base(config, path)
@@ -309,6 +305,17 @@ def load_sweep(path: Path | str, overrides: Mapping[str, Any] | None = None) -> 
     check_limits(sweep)
     check_startup(sweep)
     return sweep
+
+
+def _as_it_began(tree: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return the keys of a sweep's own directory with what its version did: its trials must be scored alike.
+
+    The file there is resolved, so that a key it lacks is a newer one.
+    """
+    objective = tree.get("objective")
+    if not (path.parent / FILE).is_file() or not isinstance(objective, Mapping):
+        return tree
+    return {**tree, "objective": {**OLDER_OBJECTIVE, **objective}}
 
 
 def _absolute(place: str) -> str:

@@ -136,11 +136,13 @@ def by_output_layer(configs: Sequence[Config]) -> list[tuple[Config, list[int]]]
 
 def describe_data(config: Config, corpus: Corpus) -> dict[str, Any]:
     """Return the `data` entry of results.json."""
+    hiding = config.data.pseudo_novel
     return {
         "format": config.data.format,
         "num_known_relations": corpus.num_known_relations,
         "num_novel_relations": corpus.num_novel_relations,
         "num_known_instances": len(corpus.known_rows),
         "num_novel_instances": len(corpus.novel_rows),
+        **({} if hiding is None else {"num_hidden_relations": hiding.num_relations}),
         "files": dict(corpus.files),
     }

@@ -178,13 +178,24 @@ def test_objective_that_is_gone_is_refused_in_a_sentence(make_sweep):
         make_sweep({"objective.name": "internal"})
 
 
-def test_objective_as_an_older_version_resolved_it_stays_what_it_was(make_sweep):
+OLDER = {"name": "pseudo_novel", "num_relations": 4, "num_folds": 2, "seed": 0, "second": None}
+"""The section of an older version, resolved."""
+
+
+def test_objective_in_the_directory_of_an_older_sweep_stays_what_it_was(sweep_file):
     """Resumed, its trials must be scored as those before were."""
-    older = {"name": "pseudo_novel", "num_relations": 4, "num_folds": 2, "seed": 0, "second": None}
-    objective = make_sweep(objective=older).config.objective
+    path = sweep_file(objective=OLDER)
+    path.with_name("journal.jsonl").touch()
+    sweep = load_sweep(path)
+    objective = sweep.config.objective
     assert (objective.labeled_per_epoch, objective.incremental_score) == (None, "novel")
-    again = make_sweep(objective=objective.model_dump(mode="json")).config.objective
-    assert again == objective
+    path.write_text(dump_config(sweep.config))
+    assert load_sweep(path).config.objective == objective
+
+
+def test_objective_in_a_file_of_ones_own_has_todays_defaults(sweep_file):
+    objective = load_sweep(sweep_file(objective=OLDER)).config.objective
+    assert (objective.labeled_per_epoch, objective.incremental_score) == ("real", "all_test")
 
 
 def test_wide_sweep_holds_what_the_paper_did_not_search():

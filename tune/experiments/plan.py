@@ -18,11 +18,15 @@ if TYPE_CHECKING:
 
 WITHOUT_COST: Any = {
     "seed": True,
-    "loss": {"center_weight", "pair_margin", "weight_decay"},
+    "loss": {"center_weight", "pair_margin", "weight_decay", "novel_cross_entropy"},
     "incremental": {"rampup_peak", "rampup_epochs"},
     "encoder": {"output_layer"},
     "train": {
-        *("pretrain_epochs", "max_epochs", "learning_rate", "convergence_tolerance", "convergence_patience"),
+        "pretrain_epochs",
+        "max_epochs",
+        "learning_rate",
+        "convergence_tolerance",
+        "convergence_patience",
     },
 }
 """Keys that an epoch takes no longer or shorter for, and the output layer, as one measurement takes several."""

@@ -20,6 +20,7 @@ from tune.statistics import verdict_text
 
 MAX_FIGURES = 6
 OTHER_DATA = "other data"
+HIDDEN = "Relations that are called novel here are known ones, which were hidden (`data.pseudo_novel`)."
 
 
 def write_experiment_report(directory: Path) -> tuple[str, ...]:
@@ -70,7 +71,7 @@ def build_experiment_report(results: ExperimentResults, view: Results) -> Report
         banners=(*_unfinished(results), *banners(view)),
         verdict=" ".join(verdicts(results)),
         figures=_figures(results),
-        notes=tuple(too_short(view)),
+        notes=(*[HIDDEN] * any("num_hidden_relations" in entry for entry in results.data), *too_short(view)),
         sections=sections,
         kind="experiment",
         files="results.json and results.csv",

@@ -23,6 +23,7 @@ NAMES = {
     "num_novel_relations": "Novel relations",
     "num_known_instances": "Known instances",
     "num_novel_instances": "Novel instances",
+    "num_hidden_relations": "Known relations that are hidden",
 }
 
 

@@ -1,7 +1,7 @@
 """Small data files in each format, and the tokenizers that alignment is tested with."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,21 @@ def write(tmp_path: Path) -> Callable[[str, Any], Path]:
         return path
 
     return write_file
+
+
+@pytest.fixture(scope="session")
+def lines() -> Callable[[Mapping[str, int], str], str]:
+    """Return a function that writes so many instances of each relation as JSONL, `word` and a number as each head."""
+
+    def make(counts: Mapping[str, int], word: str) -> str:
+        names = [name for name, count in counts.items() for _ in range(count)]
+        records = (
+            {"tokens": [f"{word}{i}", "met", "Curie"], "head": [0, 1], "tail": [2, 3], "relation": name}
+            for i, name in enumerate(names)
+        )
+        return "".join(json.dumps(record) + "\n" for record in records)
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """What of the data the search's objective trains on, and that no relation of a real novel instance gets there."""
 
-import json
 from collections import Counter
 from dataclasses import fields
 from itertools import pairwise
@@ -16,21 +15,14 @@ from rocore.data.splits import count_labeled_per_epoch, make_splits
 from rocore.errors import ConfigError
 
 COUNTS = {"a": 12, "b": 9, "c": 20, "d": 16, "e": 11, "f": 14}
-NOVEL = ["x"] * 7 + ["y"] * 5 + ["z"] * 3
+NOVEL = {"x": 7, "y": 5, "z": 3}
+NUM_NOVEL = sum(NOVEL.values())
 HIDE = {"num_relations": 3, "seed": 1}
 
 
-def lines(names, word):
-    records = (
-        {"tokens": [f"{word}{i}", "met", "Curie"], "head": [0, 1], "tail": [2, 3], "relation": name}
-        for i, name in enumerate(names)
-    )
-    return "".join(json.dumps(record) + "\n" for record in records)
-
-
 @pytest.fixture
-def base(write, tmp_path):
-    write("k.jsonl", lines([name for name, count in COUNTS.items() for _ in range(count)], "k"))
+def base(write, lines, tmp_path):
+    write("k.jsonl", lines(COUNTS, "k"))
     write("n.jsonl", lines(NOVEL, "n"))
     return DataConfig(format="jsonl", root=str(tmp_path), known="k.jsonl", novel="n.jsonl")
 
@@ -52,7 +44,7 @@ SMALLEST = min(COUNTS[name] for name in HIDDEN)
 
 
 @pytest.mark.parametrize(
-    ("asked", "number"), [("equal", SMALLEST), (4, 4), (1000, SMALLEST), ("real", len(NOVEL) // 3)]
+    ("asked", "number"), [("equal", SMALLEST), (4, 4), (1000, SMALLEST), ("real", NUM_NOVEL // 3)]
 )
 def test_instances_per_relation_is_the_same_of_all_hidden_ones(base, asked, number):
     loaded = load_data(hide(base, instances_per_relation=asked))
@@ -111,7 +103,7 @@ def test_read_novel_adds_as_many_real_sentences_without_gold(base):
 
 def test_read_novel_takes_all_where_there_are_fewer(base):
     corpus = load_data(hide(base, read_novel=True)).corpus
-    assert len(corpus.novel_rows) == sum(COUNTS[name] for name in HIDDEN) + len(NOVEL)
+    assert len(corpus.novel_rows) == sum(COUNTS[name] for name in HIDDEN) + NUM_NOVEL
 
 
 def test_read_novel_with_a_resplit_takes_the_drawn_ones(base):
@@ -132,9 +124,9 @@ def test_real_sentences_have_no_field_for_a_label():
 @pytest.mark.parametrize(
     "keys", [{"read_novel": True}, {"instances_per_relation": "real"}, {"read_novel": True, "share": 0.5}]
 )
-def test_shuffled_relations_of_the_novel_file_change_nothing(base, write, keys):
+def test_shuffled_relations_of_the_novel_file_change_nothing(base, write, lines, keys):
     before = load_data(hide(base, **keys))
-    write("n.jsonl", lines(NOVEL[::-1], "n"))
+    write("n.jsonl", lines(dict(reversed(NOVEL.items())), "n"))
     after = load_data(hide(base, **keys))
     assert before.corpus.cut_fingerprint == after.corpus.cut_fingerprint
     assert before.corpus.novel == after.corpus.novel

@@ -1,4 +1,3 @@
-import json
 import re
 from itertools import pairwise
 
@@ -16,17 +15,8 @@ from rocore.errors import DataError
 COUNTS = {"a": 3, "b": 5, "c": 8, "d": 8, "e": 20}
 
 
-def lines(counts, word):
-    names = [name for name, count in counts.items() for _ in range(count)]
-    records = (
-        {"tokens": [f"{word}{i}", "met", "Curie"], "head": [0, 1], "tail": [2, 3], "relation": name}
-        for i, name in enumerate(names)
-    )
-    return "".join(json.dumps(record) + "\n" for record in records)
-
-
 @pytest.fixture
-def base(write, tmp_path):
+def base(write, lines, tmp_path):
     write("k.jsonl", lines(COUNTS, "k"))
     write("n.jsonl", lines({"x": 4, "y": 4}, "n"))
     return DataConfig(format="jsonl", root=str(tmp_path), known="k.jsonl", novel="n.jsonl")
@@ -147,7 +137,7 @@ def test_subset_labels_of_test_instances_that_it_left_out_are_known(base):
     assert len(names) == sum(COUNTS[name] for name in few.known_relations)
 
 
-def test_subset_does_not_depend_on_the_order_of_relations_in_a_file(base, write):
+def test_subset_does_not_depend_on_the_order_of_relations_in_a_file(base, write, lines):
     before = cut(base, num_known_relations=3, num_labeled=11)
     write("k.jsonl", lines(dict(reversed(COUNTS.items())), "k"))
     after = cut(base, num_known_relations=3, num_labeled=11)

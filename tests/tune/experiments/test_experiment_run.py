@@ -9,7 +9,7 @@ import pytest
 
 from rocore.errors import CheckpointError, ConfigError, DiskFullError, SweepError, SweepInterrupted
 from tune.experiments.preparation import trunk_needs
-from tune.experiments.report import write_experiment_report
+from tune.experiments.report import HIDDEN, write_experiment_report
 from tune.experiments.results import ExperimentResults
 from tune.experiments.run import resume_experiment, run_experiment, run_specs
 from tune.export import export
@@ -23,11 +23,18 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard.
 def run(make_experiment, tmp_path, no_ray, facts, score_of):
     """Return a function that runs an experiment with no Ray and returns what it left."""
 
-    def start(end=score_of, out="out", **changes):
+    def start(end=score_of, out="out", facts=facts, **changes):
         no_ray(end)
         return run_experiment(make_experiment(**changes), tmp_path / out, prepare=lambda _: facts).results
 
     return start
+
+
+def test_report_of_hidden_relations_says_that_they_are_known_ones(run, facts, tmp_path):
+    run()
+    assert HIDDEN not in (tmp_path / "out" / "report.html").read_text()
+    run(out="hidden", facts=dataclasses.replace(facts, data=({**facts.data[0], "num_hidden_relations": 4},)))
+    assert HIDDEN in (tmp_path / "hidden" / "report.html").read_text()
 
 
 def test_specs_pair_settings_seed_by_seed_and_name_layers_of_all(make_experiment):
