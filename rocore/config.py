@@ -109,8 +109,7 @@ class LossConfig(Section):
     use_cross_entropy: bool = True
     """Off: the ablation "w/o cross entropy"."""
     novel_cross_entropy: NonNegative = 0.0
-    """Weight of the novel classifier's cross entropy against pseudo labels, which stops it from merging clusters where
-    an epoch has few steps. 0: none, as in the paper."""
+    """Weight of the novel classifier's cross entropy against pseudo labels. 0: none, as in the paper."""
 
 
 class IncrementalConfig(Section):

@@ -32,14 +32,11 @@ class PseudoNovelConfig(Section):
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of each known relation's instances that is used at all, hidden or not: a cheaper, smaller task."""
     instances_per_relation: Literal["equal", "real"] | Annotated[int, Field(ge=2)] | None = None
-    """Unlabeled instances of each hidden relation, the same number of all. equal: as many as the smallest of them has;
-    real, or a number: at most so many, where real is the mean of the real novel relations. Null: all, unequal."""
+    """Of each hidden relation: the smallest one's (equal), at most the real mean, or a number. Null: all."""
     labeled_per_epoch: Literal["real"] | Count | None = None
-    """An epoch has this number over `train.batch_size` steps; labeled instances come round as often as that takes.
-    real: as many as before relations were hidden. Null: each once."""
+    """Labeled instances that an epoch visits. real: as many as before hiding. Null: each once."""
     read_novel: bool = False
-    """Train on as many sentences of `novel`, without their relations, beside the hidden ones; clusters are looked for
-    in both, hidden instances alone are scored."""
+    """Cluster as many sentences of `novel` beside the hidden ones. Their relations aren't read, nor are they scored."""
 
     @property
     def opens_novel(self) -> bool:
@@ -64,8 +61,7 @@ class SubsetConfig(Section):
     instances_per_relation: Annotated[int, Field(ge=2)] | None = None
     """Labeled instances of a known relation to train on, at most. Null: all."""
     num_labeled: Annotated[int, Field(ge=4)] | None = None
-    """Labeled instances to train on, spread over the known relations as evenly as these allow. Null: all. Known test
-    instances come on top, and don't depend on it."""
+    """Labeled instances to train on, spread over the known relations evenly. Known test ones come on top. Null: all."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the choice; apart from the run's seed, so that seeds share the data and can be compared in pairs."""
 
