@@ -23,7 +23,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
-quickstart: $(STAMP) ## set up and run the main job on the built-in corpus, a few minutes
+quickstart: $(STAMP) ## set up and run the main job on the built-in corpus, ten minutes on two cores
 	@out=sweeps/quickstart-$$(date +%Y%m%d-%H%M%S); \
 	$(BIN)/rocore sweep configs/tune/quickstart.yaml --out "$$out"; \
 	echo "The report: $$out/report.html"
